@@ -129,6 +129,8 @@ pub struct StreamPage {
     pub floor: u64,
     /// Up to there all was delivered.
     pub delivered: u64,
+    /// Up to there all is of lives before this one.
+    pub born: u64,
     pub messages: Vec<(u64, Mirrored)>,
 }
 

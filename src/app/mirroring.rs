@@ -202,6 +202,7 @@ impl Local {
             top,
             floor,
             delivered,
+            born,
             messages,
         } = *page;
         let known = self.known(of);
@@ -240,7 +241,9 @@ impl Local {
         }
         for (offset, message) in messages {
             let position = Position { epoch, offset };
-            self.take_read(of, position, &message, is_followed);
+            // Of a life before this one whoever is here has had what was to be had, but for what waits in a queue.
+            let is_due = offset > born || message.queue && offset > delivered;
+            self.take_read(of, position, &message, is_followed && is_due);
         }
         let now = self.now;
         let (store, address) = (&mut self.streams.store, of.address());
@@ -275,15 +278,15 @@ impl Local {
         }
     }
 
-    /// A message of a page.
+    /// A message of a page; whether those who are here are to have it.
     fn take_read(
         &mut self,
         of: &FollowedStream,
         position: Position,
         message: &Mirrored,
-        is_followed: bool,
+        is_due: bool,
     ) {
-        if self.append_placed(of, position, message) != Some(true) || !is_followed {
+        if self.append_placed(of, position, message) != Some(true) || !is_due {
             return;
         }
         // It may have come by the channel, too, with more that is known of it.

@@ -332,9 +332,13 @@ impl InFlightTable {
         std::mem::take(&mut self.long)
     }
 
-    /// All to ask for that have left, and what they were sent.
-    pub fn take_all_left(&mut self) -> Vec<(ConnId, Box<InFlight>)> {
-        std::mem::take(&mut self.left)
+    /// One to ask for that has left, and what it was sent. The others count until they are taken, too.
+    pub fn next_left(&mut self) -> Option<(ConnId, Box<InFlight>)> {
+        let next = self.left.pop();
+        if self.left.is_empty() {
+            self.left.shrink_to(LIST_KEPT);
+        }
+        next
     }
 
     /// What one of these was sent, the first time that it is asked for.

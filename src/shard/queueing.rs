@@ -54,9 +54,10 @@ impl Shard {
         let each = self.connections_of(namespace, uid).into_iter();
         let each = each.filter_map(|id| {
             let one = self.in_flight.get(id.slot)?;
-            // What waits is on its way, too.
+            // What waits is on its way, too, behind which it may have been sent some.
             let is_behind = self.followers.is_behind(id.slot);
-            one.acknowledged().or(is_behind.then(|| one.sent()))
+            let behind = is_behind.then(|| one.sent());
+            one.acknowledged().into_iter().chain(behind).min()
         });
         each.chain(self.in_flight.least_of_left(namespace, uid))
             .min()

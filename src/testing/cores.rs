@@ -136,7 +136,7 @@ impl Cores {
             }
         }
         let host = &mut self.hosts[core];
-        for (_, in_flight) in host.shard().in_flight.take_all_left() {
+        while let Some((_, in_flight)) = host.shard().in_flight.next_left() {
             // Whoever is here has all that was written to it.
             host.put_back(*in_flight, 0);
         }

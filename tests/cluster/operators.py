@@ -15,7 +15,7 @@ import threading
 import cluster
 from cluster import NODE, PATIENCE, Process, documented_rights, free_port, until
 from outages import sentinel_knows
-from streams import KEPT, Events, push
+from streams import KEPT, QUEUED, Events, push
 
 
 def doctor(scope, url, more=""):
@@ -99,11 +99,23 @@ def the_same_id(node):
     return told.get("repeated", False)
 
 
-def what_a_redis_has_kept_on_disk_is_told_as_a_gap(scope):
-    """It has lost nothing, which nobody can know: so whoever is there is told, and ids are known as before."""
+# What comes for who begins with a q waits.
+BOTH = KEPT.replace("[[history]]", QUEUED.strip().replace('"*"', '"q*"') + "\n\n[[history]]", 1)
+
+
+def texts_kept(node, uid):
+    page = node.get(f"/v1/history?uid={uid}&limit=10")
+    return [message["text"] for message in page["messages"]]
+
+
+def what_a_redis_has_kept_on_disk_is_there_behind_a_gap(scope):
+    """It has lost nothing, which nobody can know: so whoever is there is told. What it has is had."""
     disk = ["--appendonly", "yes", "--appendfsync", "always"]
     redis = scope.redis(*disk)
-    one, two = (scope.node(redis, more=KEPT) for _ in range(2))
+    one, two = (scope.node(redis, more=BOTH) for _ in range(2))
+    assert push(one, "quinn", "waits") == "kept"
+    here = two.client("quentin")
+    assert push(one, "quentin", "comes") == "delivered" and here.receive() == "comes"
     client = Events(two, "anna")
     assert not the_same_id(one) and client.text() == "once"
     last = client.last
@@ -120,6 +132,13 @@ def what_a_redis_has_kept_on_disk_is_told_as_a_gap(scope):
     # Whoever comes back from before hears of it, too.
     again = Events(one, "anna", last)
     assert again.receive()[0] == "gap"
+    assert texts_kept(two, "anna") == ["once", "after"]
+    assert one.client("quinn").receive() == "waits"
+    # It had come, and comes no more than once again to who is still there.
+    assert push(one, "quentin", "next") in ("delivered", "unknown")
+    assert [text for text in iter(here.receive, "next") if text != "comes"] == []
+    assert two.post("/v1/kick", {"uid": "anna", "forget": True})["forgotten"] == 2
+    assert texts_kept(one, "anna") == []
 
 
 def a_fail_over_is_a_gap_and_ids_are_known(scope):
@@ -143,7 +162,8 @@ def a_fail_over_is_a_gap_and_ids_are_known(scope):
             return False
 
     until("the replica is known", is_known)
-    one, two = (scope.node(f"redis+sentinel://127.0.0.1:{port}/shop", more=KEPT) for _ in range(2))
+    one, two = (scope.node(f"redis+sentinel://127.0.0.1:{port}/shop", more=BOTH) for _ in range(2))
+    assert push(one, "quinn", "waits") == "kept"
     client = Events(two, "anna")
     assert not the_same_id(one) and client.text() == "once"
     until("the replica has it", lambda: replica.ask("DBSIZE") == master.ask("DBSIZE"))
@@ -154,8 +174,8 @@ def a_fail_over_is_a_gap_and_ids_are_known(scope):
     assert {name for name, _ in gaps} == {"gap"}, gaps
     assert the_same_id(two), "its id is forgotten"
     assert push(one, "anna", "after") in ("delivered", "unknown") and client.text() == "after"
-    page = one.get("/v1/history?uid=anna&limit=10")
-    assert [message["text"] for message in page["messages"]] == ["after"], page
+    assert texts_kept(one, "anna") == ["once", "after"]
+    assert two.client("quinn").receive() == "waits"
 
 
 def varint(number):
@@ -235,7 +255,7 @@ TESTS = [
     each_right_that_is_missing_is_named,
     a_redis_that_is_set_up_for_something_else_is_named,
     two_nodes_of_one_name_are_told,
-    what_a_redis_has_kept_on_disk_is_told_as_a_gap,
+    what_a_redis_has_kept_on_disk_is_there_behind_a_gap,
     a_fail_over_is_a_gap_and_ids_are_known,
 ]
 

@@ -321,7 +321,6 @@ impl Party {
                 script: Script::Forget,
                 keys: self.keys_of_stream(&of),
                 args: vec![
-                    self.keeper.run.clone().into_bytes(),
                     channel.clone().into_bytes(),
                     encode(&ClusterMessage::Order(head, order)),
                 ],

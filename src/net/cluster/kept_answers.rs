@@ -232,7 +232,7 @@ fn stream(namespace: NamespaceId, kind: Kind, name: Box<str>) -> FollowedStream 
 
 /// A piece of a stream as Redis answers it. It may be anything.
 fn page_of(value: &ScriptValue) -> Option<StreamPage> {
-    let [epoch, top, floor, delivered, found] = value.list()? else {
+    let [epoch, top, floor, delivered, born, found] = value.list()? else {
         return None;
     };
     let epoch: Position = format!("{}:0", epoch.text()?).parse().ok()?;
@@ -257,6 +257,7 @@ fn page_of(value: &ScriptValue) -> Option<StreamPage> {
         top: number(top)?,
         floor: number(floor)?,
         delivered: number(delivered)?,
+        born: number(born)?,
         messages,
     })
 }

@@ -170,7 +170,7 @@ impl Transport {
                 host.shard().acknowledge(id, outstanding);
             }
         }
-        for (id, in_flight) in host.shard().in_flight.take_all_left() {
+        while let Some((id, in_flight)) = host.shard().in_flight.next_left() {
             let link = self.links.get(id);
             // One that has moved on took its socket along.
             let outstanding = link.map_or(usize::MAX, bytes_outstanding);

@@ -117,6 +117,40 @@ fn others_are_told_what_has_come() {
 }
 
 #[test]
+fn one_that_begins_again_further_back_has_come_no_further() {
+    let mut shard = shard(&Config::default());
+    shard.in_flight.tell_others();
+    let one = bound(&mut shard, 1, "u");
+    shard.take_from_queue(one, 4);
+    send(&mut shard, "u", "ab", 5);
+    assert_eq!(shard.least_acknowledged(NamespaceId(1), "u"), Some(4));
+    shard.take_from_queue_again(one, position(1));
+    assert_eq!(shard.least_acknowledged(NamespaceId(1), "u"), Some(1));
+}
+
+#[test]
+fn of_several_that_have_left_each_counts_until_it_is_taken() {
+    let mut shard = shard(&Config::default());
+    shard.in_flight.tell_others();
+    for (listener, first) in [(1, 0), (1, 1)] {
+        let one = bound(&mut shard, listener, "u");
+        shard.take_from_queue(one, first);
+    }
+    send(&mut shard, "u", "ab", 2);
+    let all: Vec<ConnId> = shard
+        .connections_of(NamespaceId(1), "u")
+        .into_iter()
+        .collect();
+    all.iter()
+        .for_each(|id| shard.close(*id, CloseReason::Reset));
+    let least = |shard: &Shard| shard.least_acknowledged(NamespaceId(1), "u");
+    for left in [Some(1), None] {
+        assert!(shard.in_flight.next_left().is_some());
+        assert_eq!(least(&shard), left);
+    }
+}
+
+#[test]
 fn the_kernel_is_asked_when_much_is_in_flight() {
     let mut shard = shard(&Config::default());
     let one = bound(&mut shard, 1, "u");

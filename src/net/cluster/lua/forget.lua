@@ -1,11 +1,11 @@
 -- Throws away what a stream has, and tells the nodes that have it.
 -- KEYS: what is known of the stream, the stream.
--- ARGV: the run of Redis, the channel, what is told.
+-- ARGV: the channel, what is told.
 -- Answers with how many messages there were.
-local meta = redis.call('HMGET', KEYS[1], 'e', 'r', 't')
-if not meta[1] or meta[2] ~= ARGV[1] then return 0 end
+local meta = redis.call('HMGET', KEYS[1], 'e', 't')
+if not meta[1] then return 0 end
 local count = redis.call('XLEN', KEYS[2])
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'f', meta[3])
-redis.call('PUBLISH', ARGV[2], meta[1] .. ':' .. meta[3] .. ' ' .. ARGV[3])
+redis.call('HSET', KEYS[1], 'f', meta[2])
+redis.call('PUBLISH', ARGV[1], meta[1] .. ':' .. meta[2] .. ' ' .. ARGV[2])
 return count

@@ -2,15 +2,20 @@
 -- KEYS: what is known of the stream, the stream.
 -- ARGV: the run of Redis, an epoch if one is wanted, the milliseconds that it is known for, the offset behind which it is
 -- read, the most messages and bytes.
--- Answers with the epoch, the top, the offset up to which all was thrown away, that up to which all was delivered, and
--- of each message its offset, its milliseconds left and itself.
+-- Answers with the epoch, the top, the offset up to which all was thrown away, that up to which all was delivered, that
+-- with which this life began, and of each message its offset, its milliseconds left and itself.
 local run, epoch, life, after, most, room = unpack(ARGV)
-local meta = redis.call('HMGET', KEYS[1], 'e', 'r', 't', 'f', 'd')
-if not meta[1] or meta[2] ~= run then
+local meta = redis.call('HMGET', KEYS[1], 'e', 'r', 't', 'f', 'd', 'b')
+if not meta[1] then
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'e', epoch, 'r', run, 't', 0, 'f', 0, 'd', 0)
+  redis.call('HSET', KEYS[1], 'e', epoch, 'r', run, 't', 0, 'f', 0, 'd', 0, 'b', 0)
   redis.call('PEXPIRE', KEYS[1], life)
-  return {epoch, '0', '0', '0', {}}
+  return {epoch, '0', '0', '0', '0', {}}
+end
+if meta[2] ~= run then
+  -- Another run of Redis may have lost the last of it. So this is another life of the stream, with all that is there.
+  meta[1], meta[6] = epoch, meta[3]
+  redis.call('HSET', KEYS[1], 'e', epoch, 'r', run, 'b', meta[3])
 end
 if redis.call('PTTL', KEYS[1]) < tonumber(life) then redis.call('PEXPIRE', KEYS[1], life) end
 local found = {}
@@ -30,4 +35,4 @@ if most ~= '0' then
     found[#found + 1] = message
   end
 end
-return {meta[1], meta[3], meta[4], meta[5], found}
+return {meta[1], meta[3], meta[4], meta[5], meta[6], found}

@@ -27,7 +27,7 @@ use crate::streams::{Kind, Wish};
 use client::SimClient;
 use ids::SimIds;
 use node::{EVENTS, LINES, SimNode};
-use redis::ModelRedis;
+use redis::{Loss, ModelRedis};
 
 const NODES: usize = 3;
 const STEPS: usize = 4_000;
@@ -116,6 +116,7 @@ impl World {
             }
             978 => self.trouble(at),
             979 => self.notice(at),
+            980 => self.redis.copy(),
             _ => {
                 let time = Duration::from_millis(self.random.u64(..300));
                 self.pass(time);
@@ -145,9 +146,9 @@ impl World {
             // Redis is started anew.
             4 | 5 => {
                 (0..NODES).for_each(|at| self.lose(at));
-                let has_lost_all = self.random.bool();
-                self.redis.start_anew(has_lost_all);
-                if has_lost_all {
+                let loss = [Loss::Nothing, Loss::TheLast, Loss::All][self.random.usize(..3)];
+                self.redis.start_anew(loss);
+                if loss != Loss::Nothing {
                     self.ids.forget_all();
                 }
             }
@@ -341,7 +342,14 @@ impl World {
             let Some(stream) = self.redis.streams.get(&streams[0]) else {
                 continue;
             };
-            if !client.follows && self.redis.is_first_run() {
+            if client.follows {
+                continue;
+            }
+            for text in stream.texts() {
+                let came = client.had.contains(&text);
+                assert!(came, "{text} waits for ever: {}", client.story());
+            }
+            if self.redis.is_first_run() {
                 for (text, kept) in &self.redis.journal {
                     let is_in = kept.stream == streams[0] && stream.has(kept.position);
                     let came = !is_in || client.had.contains(text);

@@ -146,7 +146,7 @@ impl SimNode {
             found.map_or(0, |(_, bytes)| *bytes)
         };
         self.host.tell_acknowledged(|id| Some(outstanding(id)));
-        for (id, in_flight) in self.host.shard().in_flight.take_all_left() {
+        while let Some((id, in_flight)) = self.host.shard().in_flight.next_left() {
             self.host.put_back(*in_flight, outstanding(id));
         }
         self.host.expire();

@@ -9,13 +9,14 @@ use crate::protocol::kept_record::KeptRecord;
 use crate::streams::Position;
 
 /// What it keeps of a stream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ModelStream {
     epoch: String,
     run: String,
     pub top: u64,
     floor: u64,
     delivered: u64,
+    born: u64,
     entries: VecDeque<(u64, Vec<u8>)>,
 }
 
@@ -26,10 +27,25 @@ impl ModelStream {
         place.parse().expect("a position")
     }
 
+    /// The messages that it has, as text.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        let texts = self.entries.iter().map(|(_, message)| said(message));
+        texts.map(|text| text.expect("a text"))
+    }
+
     /// Whether that is a message of this life of it, and was not thrown away.
     pub fn has(&self, position: Position) -> bool {
         position.epoch == self.position().epoch && position.offset > self.floor
     }
+}
+
+/// What a Redis that is started anew has lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    Nothing,
+    /// What its replica did not have yet.
+    TheLast,
+    All,
 }
 
 /// A message that was kept: in which stream and where.
@@ -50,6 +66,7 @@ pub struct ModelRedis {
     pub clients: [u64; NODES],
     pub last_number: u64,
     pub streams: BTreeMap<String, ModelStream>,
+    replica: BTreeMap<String, ModelStream>,
     ids: BTreeMap<String, Vec<u8>>,
     /// All that was ever kept, by its text.
     pub journal: BTreeMap<String, Kept>,
@@ -64,6 +81,12 @@ fn text(bytes: &[u8]) -> String {
 
 fn number(bytes: &[u8]) -> u64 {
     text(bytes).parse().expect("a number")
+}
+
+/// What a record says.
+fn said(record: &[u8]) -> Option<String> {
+    let record = KeptRecord::decode(record)?;
+    record.payload.message().text().map(str::to_owned)
 }
 
 fn bytes_of(text: impl ToString) -> ScriptValue {
@@ -81,14 +104,22 @@ impl ModelRedis {
         self.run == 0
     }
 
-    /// It is started anew, with what it had or with nothing.
-    pub fn start_anew(&mut self, has_lost_all: bool) {
+    /// Its replica has by now what it has.
+    pub fn copy(&mut self) {
+        self.replica = self.streams.clone();
+    }
+
+    /// It is started anew, or its replica takes its place.
+    pub fn start_anew(&mut self, loss: Loss) {
         self.run += 1;
         self.lives = Default::default();
-        if has_lost_all {
-            self.streams.clear();
-            self.ids.clear();
+        match loss {
+            Loss::Nothing => return,
+            Loss::TheLast => self.streams = self.replica.clone(),
+            Loss::All => self.streams.clear(),
         }
+        self.ids.clear();
+        self.copy();
     }
 
     /// It has lost this node's connections.
@@ -151,34 +182,29 @@ impl ModelRedis {
         value
     }
 
-    /// A stream of this run; one of another run begins anew.
-    fn stream_of(&mut self, key: &str, run: &[u8], epoch: &[u8]) -> (&mut ModelStream, bool) {
+    /// A stream of this run: one of another run has another life from now on, with all that is there.
+    fn stream_of(&mut self, key: &str, run: &[u8], epoch: &[u8]) -> &mut ModelStream {
+        let stream = self.streams.entry(key.to_owned()).or_default();
         let run = text(run);
-        let is_new = self.streams.get(key).is_none_or(|one| one.run != run);
-        if is_new {
-            let fresh = ModelStream {
-                epoch: text(epoch),
-                run,
-                ..ModelStream::default()
-            };
-            self.streams.insert(key.to_owned(), fresh);
+        if stream.epoch.is_empty() || stream.run != run {
+            (stream.epoch, stream.run) = (text(epoch), run);
+            stream.born = stream.top;
         }
-        (self.streams.get_mut(key).expect("it is there"), is_new)
+        stream
     }
 
     fn append(&mut self, key: &str, args: &[Vec<u8>], but: Option<usize>) -> ScriptValue {
         let [run, epoch, most, _, _, channel, head, message] = args else {
             panic!("arguments of another script");
         };
-        let (stream, _) = self.stream_of(key, run, epoch);
+        let stream = self.stream_of(key, run, epoch);
         stream.top += 1;
         stream.entries.push_back((stream.top, message.clone()));
         while stream.entries.len() as u64 > number(most) {
             stream.entries.pop_front();
         }
         let place = format!("{}:{}", stream.epoch, stream.top);
-        let record = KeptRecord::decode(message).expect("a record");
-        let said = record.payload.message().text().expect("a text").to_owned();
+        let said = said(message).expect("a text");
         let kept = Kept {
             stream: key.to_owned(),
             position: place.parse().expect("a position"),
@@ -195,11 +221,11 @@ impl ModelRedis {
             panic!("arguments of another script");
         };
         let of = text(of);
-        let (stream, is_new) = self.stream_of(key, run, epoch);
+        let stream = self.stream_of(key, run, epoch);
         let mut found = Vec::new();
         let after = if of == stream.epoch { number(after) } else { 0 };
         let mut left = number(room) as i64;
-        let most = if is_new { 0 } else { number(most) as usize };
+        let most = number(most) as usize;
         let behind = stream
             .entries
             .iter()
@@ -221,6 +247,7 @@ impl ModelRedis {
             top,
             floor,
             delivered,
+            born,
             ..
         } = &*stream;
         ScriptValue::List(vec![
@@ -228,16 +255,16 @@ impl ModelRedis {
             bytes_of(top),
             bytes_of(floor),
             bytes_of(delivered),
+            bytes_of(born),
             ScriptValue::List(found),
         ])
     }
 
     fn forget(&mut self, key: &str, args: &[Vec<u8>], but: Option<usize>) -> ScriptValue {
-        let [run, channel, told] = args else {
+        let [channel, told] = args else {
             panic!("arguments of another script");
         };
-        let stream = self.streams.get_mut(key);
-        let Some(stream) = stream.filter(|one| one.run.as_bytes() == run) else {
+        let Some(stream) = self.streams.get_mut(key) else {
             return ScriptValue::Number(0);
         };
         let count = stream.entries.len();
@@ -255,7 +282,7 @@ impl ModelRedis {
         };
         let stream = self.streams.get_mut(key);
         if let Some(stream) = stream.filter(|one| one.epoch.as_bytes() == epoch) {
-            stream.delivered = stream.delivered.max(number(offset));
+            stream.delivered = stream.delivered.max(number(offset).min(stream.top));
         }
         ScriptValue::Number(0)
     }
