@@ -139,6 +139,8 @@ pub enum ClaimOutcome {
     Fresh,
     /// Another node carries it out.
     UnderWay,
+    /// One that is gone did, and nobody knows what was done.
+    Lost,
     Done(Box<str>),
     Conflict,
     /// Redis is away: nobody knows.

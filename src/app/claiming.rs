@@ -87,11 +87,12 @@ impl Local {
                 self.settle_here(id, None);
                 Claim::Conflict
             }
-            ClaimOutcome::UnderWay => {
+            ClaimOutcome::UnderWay | ClaimOutcome::Lost => {
                 self.settle_here(id, None);
-                match waits {
-                    true => Claim::Elsewhere,
-                    false => Claim::UnderWay,
+                match outcome {
+                    _ if !waits => Claim::UnderWay,
+                    ClaimOutcome::Lost => Claim::Lost,
+                    _ => Claim::Elsewhere,
                 }
             }
         };

@@ -34,8 +34,10 @@ pub enum Claim {
     FreshHere,
     /// It is being carried out.
     UnderWay,
-    /// By another node, or it was, and that has ended before it was done.
+    /// By another node.
     Elsewhere,
+    /// It was by another one, which has ended before it was done.
+    Lost,
     /// The id is that of a request for something else.
     Conflict,
     /// No more ids can be kept.

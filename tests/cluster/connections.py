@@ -304,8 +304,7 @@ def an_id_of_a_node_that_ended_amid_it_is_carried_out_once(scope):
     # What is not kept may have been done, whatever became of it.
     push = {"uid": "dora", "text": "who knows", "keep": False, "id": "unkept"}
     node_that_ends(scope, redis, b"ringpost:u:dora", True, push)
-    told = two.post("/v1/push", push, 503)
-    assert told["error"]["code"] == "id_under_way", told
+    until("it is known", lambda: two.post("/v1/push", push, 503)["error"]["code"] == "id_lost")
     push.pop("id")
     until("its node is gone", lambda: two.post("/v1/push", push)["verdicts"] == {"dora": "offline"})
     assert two.post("/v1/push", push | {"id": "other"})["verdicts"] == {"dora": "offline"}

@@ -153,7 +153,7 @@ class Pusher(threading.Thread):
                 return verdict
             assert status in (0, 503) and time.monotonic() < deadline, f"{status} {answer}"
             self.verdicts[status] = self.verdicts.get(status, 0) + 1
-            if "id_under_way" in answer and time.monotonic() > deadline - PATIENCE + 2:
+            if ("id_under_way" in answer or "id_lost" in answer) and time.monotonic() > deadline - PATIENCE + 2:
                 # A node was killed with it, and nobody knows what it had done.
                 return "under way"
             time.sleep(0.02)

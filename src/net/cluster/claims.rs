@@ -2,7 +2,8 @@
 //!
 //! A claim says what is asked for, and which node carries it out; when that is done its answer stands in its place. The claim
 //! of a node that is gone is another's if what is asked for can be done again without being done twice: a push that is kept
-//! wherever it goes, since a stream takes each id once. Of any other nobody knows whether it was done. Bounds: a claim under
+//! wherever it goes, since a stream takes each id once. Of any other nobody knows whether it was done, and whoever asks is
+//! told so. Bounds: a claim under
 //! way for each request; [`UNSETTLED_MAX`] answers of which Redis is still to be told. Of more, whoever asks again elsewhere
 //! is told that another node has the id.
 
@@ -94,6 +95,7 @@ impl Party {
                 // That node may have ended.
                 return self.look();
             }
+            _ if is_gone => ClaimOutcome::Lost,
             _ => ClaimOutcome::UnderWay,
         };
         claim.answer(bus, outcome);

@@ -118,7 +118,9 @@ impl SimIds {
                 self.done += 1;
                 self.requests.swap_remove(nth);
             }
-            Claim::UnderWay | Claim::Elsewhere => drop(self.requests.swap_remove(nth)),
+            Claim::UnderWay | Claim::Elsewhere | Claim::Lost => {
+                drop(self.requests.swap_remove(nth))
+            }
             Claim::Conflict | Claim::Full => panic!("id {id}: {claim:?}"),
         }
     }

@@ -108,7 +108,13 @@ impl Api {
             Some(QueryResult::Claim(Claim::Elsewhere)) => refused(
                 503,
                 "id_under_way",
-                "another node carries out a request with this id, or has ended amid it; ask again later",
+                "another node carries out a request with this id; ask again later",
+            ),
+            Some(QueryResult::Claim(Claim::Lost)) => refused(
+                503,
+                "id_lost",
+                "the node that carried out a request with this id has ended amid it: nobody knows whom it has reached, \
+                 and it is not carried out again until idempotency_window is over",
             ),
             Some(QueryResult::Claim(Claim::Done(answer))) => {
                 let inner = answer.strip_suffix('}').unwrap_or(&answer);
