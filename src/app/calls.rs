@@ -261,7 +261,7 @@ impl Local {
 
     /// A call whose answer is known: of a uid that is at home, or of what is no uid, which reaches
     /// nobody. It is never open and costs its caller nothing.
-    fn answer_at_once(&mut self, caller: Caller, reached: u32) -> Ticket {
+    pub(super) fn answer_at_once(&mut self, caller: Caller, reached: u32) -> Ticket {
         let call = self.pending.number();
         self.tell_caller(call, caller, Answer::Reached(reached));
         Ticket(call)
@@ -372,7 +372,9 @@ impl Local {
 
     fn tell_caller(&mut self, call: u64, caller: Caller, answer: Answer) {
         match caller {
-            Caller::App { number, connection } => self.effects.push(Effect::Answer {
+            Caller::App {
+                number, connection, ..
+            } => self.effects.push(Effect::Answer {
                 app: number,
                 asked_by: connection,
                 ticket: Ticket(call),

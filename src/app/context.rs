@@ -362,6 +362,18 @@ impl<'a, A: App> Context<'a, A> {
             .push(self.reach, caller, uid, message.as_message(), Wish::AsRuled)
     }
 
+    /// As [`Context::push`], where it is enough to know whether anybody has it. In a cluster it is answered when one
+    /// connection is known to, so at once where this node has it; the answer's number may lack those of other nodes.
+    pub fn push_for_verdict(&mut self, uid: &str, message: impl AsMessage) -> Ticket {
+        let caller = Caller::App {
+            number: self.number,
+            connection: self.connection,
+            for_verdict: true,
+        };
+        self.local
+            .push(self.reach, caller, uid, message.as_message(), Wish::AsRuled)
+    }
+
     /// Asks: queue this for the connection of this name ([`Context::connection_name`]), if it is within reach, wherever it
     /// is. The answer is 1, or 0 if there is none.
     ///
@@ -409,6 +421,7 @@ impl<'a, A: App> Context<'a, A> {
         Caller::App {
             number: self.number,
             connection: self.connection,
+            for_verdict: false,
         }
     }
 

@@ -76,16 +76,48 @@ impl Local {
         if let Some(kept) = kept {
             return self.push_kept(&kept, caller, uid, message);
         }
-        let bytes = uid.len() + message.len();
-        let addressed = Addressed::new(uid, message, wish);
-        let is_counted = !matches!(caller, Caller::Node(_) | Caller::Sender(_));
         let order = NodeOrder::PushToUid {
             uid: Box::from(uid),
             payload: Payload::new(message),
         };
         let home = self.outgoing.home(uid);
+        if caller.is_for_verdict()
+            && home == self.core()
+            && !self.outgoing.goes_by_mail(caller.payer())
+        {
+            return self.push_at_home(reach, caller, (uid, message, wish), order);
+        }
+        let bytes = uid.len() + message.len();
+        let addressed = Addressed::new(uid, message, wish);
+        let is_counted = !matches!(caller, Caller::Node(_) | Caller::Sender(_));
         let what = Call::Push { reach, addressed };
         self.call_in_cluster(reach, caller, (bytes, is_counted), (home, what), order)
+    }
+
+    /// A push to a uid whose home this is, and to the other nodes: where it has reached somebody here nobody waits for them,
+    /// and they need not answer.
+    fn push_at_home(
+        &mut self,
+        reach: Reach,
+        caller: Caller,
+        (uid, message, wish): (&str, Message<'_>, Wish),
+        order: NodeOrder,
+    ) -> Ticket {
+        let payer = caller.payer();
+        let is_counted = !matches!(caller, Caller::Sender(_));
+        let delivered = self.push_to_own_uid(reach, uid, message, wish);
+        self.tap_push_to_uid(reach, uid, message, &delivered);
+        if delivered.reached == 0 {
+            let call = self.open(caller, 2, is_counted);
+            self.send_abroad(payer, reach, order, Some(call));
+            self.answered(call, delivered.into());
+            return Ticket(call);
+        }
+        self.send_abroad(payer, reach, order, None);
+        match is_counted {
+            true => self.push_answered_at_once(caller, delivered),
+            false => self.answer_at_once(caller, delivered.reached),
+        }
     }
 
     /// A call to one core, and to the other nodes unless one of them asks.
@@ -99,7 +131,11 @@ impl Local {
     ) -> Ticket {
         let payer = caller.payer();
         let abroad = self.goes_abroad(&caller);
+        let for_verdict = caller.is_for_verdict();
         let call = self.open(caller, 1 + usize::from(abroad), is_push);
+        if for_verdict {
+            self.pending.answer_by_first(call);
+        }
         if abroad {
             self.send_abroad(payer, reach, order, Some(call));
         }

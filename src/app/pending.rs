@@ -22,6 +22,8 @@ pub enum Caller {
         number: u8,
         /// Whose callback asked. It pays, and it is closed if the app panics over the answer.
         connection: Option<ConnId>,
+        /// Whether it is enough to know that somebody was reached.
+        for_verdict: bool,
     },
     /// A task of this core (an HTTP request).
     Task(Promise<Answer>),
@@ -83,6 +85,18 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Whether it is enough for this one that somebody was reached, however many.
+    #[inline]
+    pub fn is_for_verdict(&self) -> bool {
+        match self {
+            Caller::App { for_verdict, .. } => *for_verdict,
+            Caller::Sender(_) => true,
+            _ => false,
+        }
+    }
+}
+
 struct PendingCall {
     caller: Caller,
     parts_left: usize,
@@ -95,6 +109,8 @@ struct PendingCall {
     found: Vec<QueryResult>,
     payer: Option<(ConnId, usize)>,
     is_push: bool,
+    /// The first part that has reached somebody is the last.
+    first_is_last: bool,
 }
 
 impl PendingCall {
@@ -172,9 +188,17 @@ impl PendingCalls {
                 found: Vec::new(),
                 payer,
                 is_push,
+                first_is_last: false,
             },
         );
         number
+    }
+
+    /// It is answered as soon as one part has reached somebody; what comes later is of no call any more.
+    pub fn answer_by_first(&mut self, number: u64) {
+        if let Some(call) = self.open.get_mut(&number) {
+            call.first_is_last = true;
+        }
     }
 
     /// Takes one part; the whole answer, if that was the last.
@@ -198,7 +222,7 @@ impl PendingCalls {
             AnswerPart::Found(result) => call.found.push(*result),
         }
         call.parts_left -= 1;
-        if call.parts_left > 0 {
+        if call.parts_left > 0 && !(call.first_is_last && call.reached > 0) {
             return None;
         }
         let mut call = self.open.remove(&number)?;

@@ -114,7 +114,7 @@ impl Backend {
             return answer(cx, &refusal);
         }
         let ticket = match read {
-            Ok(Line::Push(uid)) => cx.push(&uid, line),
+            Ok(Line::Push(uid)) => cx.push_for_verdict(&uid, line),
             Ok(Line::Kick(uid)) => cx.kick(uid),
             Ok(Line::Online(uid)) => cx.online(uid),
             Ok(Line::Stats) => cx.stats(),
