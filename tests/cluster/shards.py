@@ -371,6 +371,14 @@ def who_shares_a_connection_joins_anew_together(scope):
     all_come_back(one, clients)
     pairs_are(redis, [redis.replica, *redis.masters[1:]], nodes)
     until("nobody is left behind", lambda: not any(pairs_of(redis, master)), patience=20)
+    # A node that has another number of partitions is no silent gap.
+    other = scope.node(redis.url(query=f"?partitions={PARTITIONS - 1}"))
+    until("it is told", lambda: "another list" in one.said() and "another list" in other.said())
+    for node in (one, other):
+        until("nobody is offline", lambda node=node: "offline" not in verdicts(node, [*clients, "nobody"]).values())
+    time.sleep(3)
+    for node in (one, other):
+        assert "offline" not in verdicts(node, [*clients, "nobody"]).values()
 
 
 def a_cluster_that_is_none_is_named(scope):

@@ -14,6 +14,8 @@ use super::words::in_words;
 const SLOTS: u32 = 16_384;
 /// Where its nodes are, unless the URL says otherwise.
 pub const PORT: u16 = 6_379;
+/// Most partitions.
+pub const PARTITIONS_MAX: u16 = 256;
 /// Partitions that ask where they are within this time ask once. It is shorter than the pause before one asks again.
 const ASKED_TOGETHER: Duration = Duration::from_millis(40);
 /// In the same words for each slot, so that the log is told once.
@@ -27,8 +29,10 @@ pub struct SlotOfCluster {
     pub slot: u16,
 }
 
-/// What names have in braces to be in the slot of a partition, and that slot. The slots have equal distances.
+/// What names have in braces to be in the slot of a partition, and that slot. The slots have about equal distances. That of the
+/// first partition is the same however many there are, so that nodes that have other numbers of them hear of each other.
 pub fn tag_of(nth: u16, of: u16) -> (String, u16) {
+    let of = if nth == 0 { PARTITIONS_MAX } else { of };
     let wanted = |slot: u16| u32::from(slot) * u32::from(of) / SLOTS == u32::from(nth);
     let tags = (0..u32::MAX).map(|number| {
         let tag = format!("{nth}.{number}");
@@ -233,7 +237,10 @@ mod tests {
             }
         }
         // Nodes of all releases have to agree.
-        assert_eq!(tag_of(0, 16).0, "0.13");
+        for of in [1, 16, 256] {
+            assert_eq!(tag_of(0, of).0, "0.178");
+        }
+        assert_eq!(tag_of(1, 2).0, "1.0");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::own_name::own_name;
 use super::passage::PASSAGE_VERSION;
 use super::pubsub::PubSub;
 use super::sentinel::{Sentinels, address};
-use super::slots::{PORT, SlotMaps, SlotOfCluster, tag_of};
+use super::slots::{PARTITIONS_MAX, PORT, SlotMaps, SlotOfCluster, tag_of};
 use crate::config::Cluster;
 use crate::protocol::cluster::NodeId;
 
@@ -27,9 +27,8 @@ const SECRET_BYTES_MAX: u64 = 4_096;
 
 /// Most Redis that are named one by one.
 const URLS_MAX: usize = 64;
-/// Partitions of a Redis Cluster, unless the URL says otherwise, and most of them.
+/// Partitions of a Redis Cluster, unless the URL says otherwise.
 const PARTITIONS: u16 = 16;
-const PARTITIONS_MAX: u16 = 256;
 
 const EXPECTED: &str = "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel:, \
                         redis+cluster: or unix:///PATH, or several with commas";
@@ -465,7 +464,7 @@ mod tests {
         assert_eq!(
             opened("rediss+cluster://me@a,b:7?partitions=2"),
             Ok(
-                "slot 5663 of the Redis Cluster at a:6379, b:7 and slot 8495 of the Redis Cluster at a:6379, b:7"
+                "slot 54 of the Redis Cluster at a:6379, b:7 and slot 8495 of the Redis Cluster at a:6379, b:7"
                     .into()
             )
         );
