@@ -16,12 +16,26 @@ pub fn problem(settings: &Settings) -> Option<String> {
 
 /// What is right and may not be meant.
 pub fn warning(cluster: &Cluster) -> Option<String> {
-    let urls = cluster.redis.as_deref()?.split(',');
-    urls.map(str::trim).find_map(warning_of)
+    let mut scheme = "";
+    for url in cluster.redis.as_deref()?.split(',').map(str::trim) {
+        // One without a scheme is another host of the URL before it.
+        let authority = match url.split_once("://") {
+            Some((own, authority)) => {
+                scheme = own;
+                authority
+            }
+            None => url,
+        };
+        if matches!(scheme, "redis" | "redis+sentinel" | "redis+cluster")
+            && let Some(warning) = warning_of(scheme, authority)
+        {
+            return Some(warning);
+        }
+    }
+    None
 }
 
-fn warning_of(url: &str) -> Option<String> {
-    let authority = url.strip_prefix("redis://")?;
+fn warning_of(scheme: &str, authority: &str) -> Option<String> {
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
@@ -37,8 +51,9 @@ fn warning_of(url: &str) -> Option<String> {
     };
     (!is_inner).then(|| {
         format!(
-            "cluster.redis goes to {host} by redis://: messages and the password can be read on the way; rediss:// \
-             hides them"
+            "cluster.redis goes to {host} by {scheme}://: messages and the password can be read on the way; {}:// hides \
+             them",
+            scheme.replacen("redis", "rediss", 1)
         )
     })
 }
@@ -75,6 +90,10 @@ mod tests {
             ("redis://me@r.example/1", true),
             ("rediss://r.example", false),
             ("redis://localhost, redis://r.example", true),
+            ("redis+sentinel://10.0.0.1,r.example/shop", true),
+            ("redis+cluster://10.0.0.1:7,10.0.0.2:7", false),
+            ("redis+cluster://me@10.0.0.1,192.0.2.7?partitions=8", true),
+            ("rediss+cluster://10.0.0.1,192.0.2.7", false),
             ("redis://localhost:6379", false),
             ("redis://redis", false),
             ("redis://10.1.2.3:6379", false),

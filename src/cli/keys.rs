@@ -248,7 +248,7 @@ keys! {
     full "cluster.sentinel_secret_file" => |s| SettingSlot::File(&mut s.cluster.sentinel_secret_file),
         "The file with the Sentinels' own password";
     full "cluster.prefix" => |s| SettingSlot::Word(&mut s.cluster.prefix),
-        "What the cluster's channels begin with; another cluster on the same Redis has another";
+        "What its channels and keys begin with, if not ringpost; a second cluster has another";
     full "cluster.node" => |s| SettingSlot::Word(&mut s.cluster.node),
         "What this node is called; by default the host's name and a random part";
     full "cluster.answer_timeout" =>

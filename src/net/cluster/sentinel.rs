@@ -7,6 +7,8 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisError,
 };
 
+use super::words::in_words;
+
 /// For one Sentinel to answer.
 pub const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where Sentinels are, unless the URL says otherwise.
@@ -111,7 +113,10 @@ fn refused(error: &RedisError) -> String {
         _ if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             "the password is wrong (cluster.sentinel_secret_file)".to_owned()
         }
-        _ => error.to_string(),
+        _ if error.to_string().contains("unknown command") => {
+            "it is no Sentinel; is the port right? Sentinels are at 26379 mostly".to_owned()
+        }
+        _ => in_words(error),
     }
 }
 

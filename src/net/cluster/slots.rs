@@ -180,6 +180,9 @@ async fn ask(client: &Client) -> Result<Value, RedisError> {
 fn refused(error: &RedisError) -> String {
     match error.code() {
         Some("NOPERM") => "this user may not ask it; its ACL needs +cluster|slots".to_owned(),
+        _ if error.to_string().contains("cluster support disabled") => {
+            "it is none of a Redis Cluster; name it by redis://".to_owned()
+        }
         _ => in_words(error),
     }
 }

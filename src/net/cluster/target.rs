@@ -30,8 +30,11 @@ const URLS_MAX: usize = 64;
 /// Partitions of a Redis Cluster, unless the URL says otherwise.
 const PARTITIONS: u16 = 16;
 
-const EXPECTED: &str = "cluster.redis: expected a URL, redis://HOST:PORT, rediss://HOST:PORT, redis+sentinel:, \
-                        redis+cluster: or unix:///PATH, or several with commas";
+const EXPECTED: &str = "cluster.redis: expected a URL of a Redis or Valkey, redis://HOST:PORT, rediss://HOST:PORT (TLS), \
+                        redis+sentinel://, redis+cluster:// or unix:///PATH, or several with commas";
+
+const EACH_ITS_OWN: &str = "cluster.redis: of several Redis each has a URL of its own, as in redis://A, redis://B; \
+                            several hosts in one are those of redis+sentinel: or redis+cluster:";
 
 /// Largest file of authorities.
 const CA_BYTES_MAX: u64 = 1 << 20;
@@ -393,8 +396,10 @@ fn check_word(key: &str, word: &str) -> io::Result<()> {
 /// The URL as the client has it, and what it leads to in words.
 fn connection_of(url: &str) -> io::Result<(ConnectionInfo, String)> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    if !matches!(scheme, Some("redis" | "rediss" | "unix")) || url.contains(',') {
-        return Err(mistake(EXPECTED));
+    match scheme {
+        Some("redis" | "rediss") if url.contains(',') => return Err(mistake(EACH_ITS_OWN)),
+        Some("redis" | "rediss" | "unix") if !url.contains(',') => {}
+        _ => return Err(mistake(EXPECTED)),
     }
     let connection = url
         .into_connection_info()
@@ -478,7 +483,9 @@ mod tests {
             ("redis://", "no URL of a Redis"),
             ("redis://:s3cret@localhost", "cluster.secret_file"),
             ("redis://a,redis://a:6379", "twice"),
-            ("redis://a,b", "expected a URL"),
+            ("redis://a,b", "a URL of its own"),
+            ("redis:/a", "expected a URL"),
+            ("valkey://a", "Valkey"),
             ("redis://a,redis+cluster://b", "the only one"),
             ("redis+cluster://", "HOST:PORT"),
             ("redis+cluster://a?partitions=0", "1 to 256"),
