@@ -166,6 +166,13 @@ impl Abroad {
             ..Abroad::default()
         }
     }
+
+    /// And what another node has done, which may say anything.
+    pub fn add(&mut self, other: Abroad) {
+        self.reached = self.reached.saturating_add(other.reached);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.unknown.add(other.unknown);
+    }
 }
 
 impl Delivered {
@@ -186,5 +193,26 @@ impl Delivered {
     /// Nobody was there, and whoever comes has it.
     pub(super) fn is_kept(&self) -> bool {
         self.reached == 0 && (self.waits || self.position.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_say_too_much_have_reached_somebody() {
+        let mut all = Abroad::to(u32::MAX);
+        all.add(Abroad {
+            reached: 1,
+            refused: 1,
+            unknown: Unknown::nodes_silent(1),
+        });
+        all.add(Abroad {
+            refused: u32::MAX,
+            ..Abroad::default()
+        });
+        assert_eq!((all.reached, all.refused), (u32::MAX, u32::MAX));
+        assert_eq!(all.unknown.nodes(), 1);
     }
 }

@@ -119,7 +119,7 @@ impl PendingCall {
         if let Caller::Query(_) | Caller::Bind(_) | Caller::Event(_) = self.caller {
             return self.found.push(QueryResult::Abroad(abroad));
         }
-        self.reached += abroad.reached;
+        self.reached = self.reached.saturating_add(abroad.reached);
         self.unknown.add(abroad.unknown);
     }
 }
@@ -206,13 +206,13 @@ impl PendingCalls {
         let call = self.open.get_mut(&number)?;
         match part {
             AnswerPart::More(cores) => call.parts_left += cores as usize + 1,
-            AnswerPart::Reached(count) => call.reached += count,
+            AnswerPart::Reached(count) => call.reached = call.reached.saturating_add(count),
             AnswerPart::Kept {
                 reached,
                 position,
                 waits,
             } => {
-                call.reached += reached;
+                call.reached = call.reached.saturating_add(reached);
                 call.waits |= waits;
                 call.position = call.position.or(Some(position));
             }

@@ -120,7 +120,9 @@ impl Party {
         if let Some(asked) = self.keeper.asked.get_mut(&number) {
             asked.answered += 1;
             match answer {
-                NodeAnswer::Reached(reached) => asked.reached += reached,
+                NodeAnswer::Reached(reached) => {
+                    asked.reached = asked.reached.saturating_add(*reached);
+                }
                 NodeAnswer::Unread => asked.unknown.add(Unknown::nodes_silent(1)),
                 _ => {}
             }

@@ -296,10 +296,7 @@ impl Party {
             if let (NodeAnswer::Look(look), Some(looked)) = (&answer, &mut asked.looked) {
                 looked.push(look.clone());
             }
-            let abroad = abroad_of(&answer);
-            asked.abroad.reached += abroad.reached;
-            asked.abroad.refused += abroad.refused;
-            asked.abroad.unknown.add(abroad.unknown);
+            asked.abroad.add(abroad_of(&answer));
             self.end_if_answered(bus, number);
         } else {
             self.answered_kept(bus, number, &answer);

@@ -305,7 +305,8 @@ fn next_on_node(
     next: Option<u32>,
     (cores, is_of_uid): (usize, bool),
 ) -> Option<PageStart> {
-    if let Some(from) = next {
+    // Another node may say anything; a list that does not go on ends.
+    if let Some(from) = next.filter(|from| *from > start.from) {
         return Some(PageStart { from, ..start });
     }
     let core = start.core.checked_add(1)?;
@@ -331,6 +332,21 @@ pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_goes_on_or_ends() {
+        let start = PageStart {
+            node: None,
+            core: 1,
+            from: 7,
+        };
+        let on = |next, cores| next_on_node(start, next, (cores, false)).map(PageStart::text);
+        assert_eq!(on(Some(8), 2).as_deref(), Some("1.8"));
+        for next in [None, Some(7), Some(0)] {
+            assert_eq!(on(next, 2), None);
+            assert_eq!(on(next, 3).as_deref(), Some("2.0"));
+        }
+    }
 
     #[test]
     fn a_cursor_is_a_node_a_core_and_a_place() {
