@@ -70,27 +70,52 @@ fn status_of(found: &ClusterTable) -> Status {
         return Status::Failed;
     }
     let mut status = Status::Done;
-    for redis in &found.redis {
-        if let Some(away) = &redis.away {
-            let (address, away) = (Escaped(&redis.address), Escaped(away));
-            complain(&format!("the cluster's Redis at {address} is away: {away}"));
-            status = Status::Failed;
-        }
+    for line in away_lines(&found.redis) {
+        complain(&line);
+        status = Status::Failed;
     }
+    let are_all_away = found.redis.iter().all(|redis| redis.away.is_some());
     match found.nodes_unknown {
-        0 => status,
-        count => {
-            complain(&format!("{count} more have not answered"));
-            Status::Failed
+        0 => return status,
+        // How many there are nobody knows.
+        _ if are_all_away => complain("other nodes cannot be asked until it is back"),
+        1 => complain("1 more node has not answered"),
+        count => complain(&format!("{count} more nodes have not answered")),
+    }
+    Status::Failed
+}
+
+/// Those that are away, in a line for each reason.
+fn away_lines(each: &[RedisState]) -> Vec<String> {
+    let away = each
+        .iter()
+        .filter_map(|redis| Some((redis.away.as_deref()?, &redis.address)));
+    let mut reasons: Vec<(&str, &str, usize)> = Vec::new();
+    for (why, address) in away {
+        match reasons.iter_mut().find(|(known, ..)| *known == why) {
+            Some((.., more)) => *more += 1,
+            None => reasons.push((why, address, 0)),
         }
     }
+    let line = |(why, address, more): (&str, &str, usize)| {
+        let (why, address) = (Escaped(why), Escaped(address));
+        match more {
+            0 => format!("the cluster's Redis at {address} is away: {why}"),
+            more => format!("the cluster's Redis at {address}, and {more} more, are away: {why}"),
+        }
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 /// For people: each is one line.
 fn table(nodes: &[NodeRow]) -> String {
     let mut text = "connections    echo  up           version  node\n".to_owned();
     for row in nodes {
-        let echo = format!("{:.1} ms", row.echo_micros as f64 / 1_000.0);
+        let echo = match row.echo_micros {
+            // Nothing has come back.
+            0 => "-".to_owned(),
+            micros => format!("{:.1} ms", micros as f64 / 1_000.0),
+        };
         let up = humantime::format_duration(Duration::from_secs(row.seconds)).to_string();
         let (version, name) = (Escaped(&row.version), Escaped(&row.node));
         // Writing into a string does not fail.
@@ -108,6 +133,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn redis_that_are_away_for_one_reason_are_one_line() {
+        let redis = |address: &str, away: Option<&str>| RedisState {
+            address: address.to_owned(),
+            away: away.map(str::to_owned),
+        };
+        let each = [
+            redis("a", None),
+            redis("b", Some("refused")),
+            redis("c", Some("late")),
+            redis("d", Some("refused")),
+        ];
+        let lines = [
+            "the cluster's Redis at b, and 1 more, are away: refused",
+            "the cluster's Redis at c is away: late",
+        ];
+        assert_eq!(away_lines(&each), lines);
+        assert!(away_lines(&each[..1]).is_empty());
+    }
+
+    #[test]
     fn each_node_is_one_line() {
         let row = NodeRow {
             node: "push-1\n".to_owned(),
@@ -116,8 +161,16 @@ mod tests {
             connections: 1_200,
             echo_micros: 250,
         };
-        let text = table(&[row]);
-        assert_eq!(text.lines().count(), 2, "{text}");
+        let away = NodeRow {
+            node: "push-2".to_owned(),
+            version: "0.1.0".to_owned(),
+            seconds: 1,
+            connections: 0,
+            echo_micros: 0,
+        };
+        let text = table(&[row, away]);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("          0       -  1s"), "{text}");
         assert!(text.contains("       1200  0.2 ms  1h 5s"), "{text}");
     }
 }

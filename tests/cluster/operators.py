@@ -6,6 +6,7 @@ As cluster.py, by which it is run.
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -79,19 +80,31 @@ def a_redis_that_is_set_up_for_something_else_is_named(scope):
     assert "does not speak Redis' protocol" in told, told
 
 
-def two_nodes_of_one_name_are_told(scope):
+def received(node):
+    """How many messages have come to it by Redis."""
+    page = node.http("GET", "/metrics")[1]
+    return float(re.search(r"^ringpost_cluster_received_total (\S+)", page, re.M)[1])
+
+
+def nodes_of_one_name_are_told(scope):
     redis = scope.redis()
-    one, two = (scope.node(redis, cluster='node = "a"') for _ in range(2))
-    for node in (one, two):
+    nodes = [scope.node(redis, cluster='node = "a"') for _ in range(3)]
+    for node in nodes:
         until("it is said", lambda node=node: "another node has the same name" in node.said())
-    # They are two all the same.
+    # They are three all the same.
+    one, two, three = nodes
     _client = two.client("bert")
     one.knows("bert")
-    assert len(one.get("/v1/nodes")["nodes"]) == 2
-    two.kill()
-    three = scope.node(redis, cluster='node = "b"')
+    assert len(one.get("/v1/nodes")["nodes"]) == 3
+    # Whatever they say of themselves meanwhile: it is said once.
+    before = received(one)
+    until("all speak more than once", lambda: received(one) > before + 8)
+    assert one.said().count("same name") == 1, one.said()
+    for node in (two, three):
+        node.kill()
+    other = scope.node(redis, cluster='node = "b"')
     until("they see each other", lambda: "node=b" in one.said())
-    assert "same name" not in three.said() and one.said().count("same name") == 1, one.said()
+    assert "same name" not in other.said() and one.said().count("same name") == 1, one.said()
 
 
 def the_same_id(node):
@@ -254,7 +267,7 @@ TESTS = [
     a_node_of_another_release_is_understood_or_unknown,
     each_right_that_is_missing_is_named,
     a_redis_that_is_set_up_for_something_else_is_named,
-    two_nodes_of_one_name_are_told,
+    nodes_of_one_name_are_told,
     what_a_redis_has_kept_on_disk_is_there_behind_a_gap,
     a_fail_over_is_a_gap_and_ids_are_known,
 ]

@@ -6,6 +6,8 @@ import { count, duration } from "./units.js";
 
 /** How often they are asked for, in milliseconds. */
 const ASK_MS = 5_000;
+/** A Redis Cluster is many. */
+const REDIS_SHOWN = 3;
 
 let timer = 0;
 let asked = 0;
@@ -35,24 +37,29 @@ export async function look() {
 }
 
 function show({ nodes, nodes_unknown: unknown, redis }) {
-  const silent = unknown ? `, ${count.format(unknown)} more not heard` : "";
+  const away = redis.filter((one) => one.away);
+  // While Redis is away nobody knows how many they are.
+  const others = away.length === redis.length ? "the others" : `${count.format(unknown)} more`;
+  const silent = unknown ? `, ${others} not heard` : "";
   byId("nodes-count").textContent = `${count.format(nodes.length)} ${nodes.length === 1 ? "node" : "nodes"}${silent}`;
   const state = byId("nodes-state");
-  const away = redis.filter((one) => one.away);
   state.dataset.state = away.length ? "waiting" : "online";
   state.textContent = away.length ? "Redis away" : "joined";
-  const about = redis.flatMap(({ address, away: why, version }, nth) => [
+  // Those that are away, or some of them.
+  const shown = (away.length ? away : redis).slice(0, REDIS_SHOWN);
+  const more = (away.length || redis.length) - shown.length;
+  const about = shown.flatMap(({ address, away: why, version }, nth) => [
     nth ? "; " : "Redis at ",
     foreign(address, "uid"),
     why ? ` is away: ${why}` : ` ${version}`,
   ]);
-  byId("nodes-about").replaceChildren(...about);
+  byId("nodes-about").replaceChildren(...about, more ? `; and ${count.format(more)} more` : "");
   byId("nodes-rows").replaceChildren(...nodes.map(makeRow));
 }
 
 function makeRow({ node, version, seconds, connections, echo_micros: echo }) {
   const number = (text) => make("td", { className: "number" }, text);
   const cells = [make("td", {}, foreign(node, "uid")), number(count.format(connections))];
-  cells.push(number(`${(echo / 1_000).toFixed(1)} ms`), number(duration(seconds)), make("td", {}, version));
+  cells.push(number(echo ? `${(echo / 1_000).toFixed(1)} ms` : "–"), number(duration(seconds)), make("td", {}, version));
   return make("tr", {}, ...cells);
 }

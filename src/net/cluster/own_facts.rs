@@ -1,12 +1,13 @@
 //! What this node says of itself, and of its Redis: [`OwnFacts`].
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
 use crate::app::query::{QueryResult, RedisFacts};
+use crate::log_limiter::SharedLogLimiter;
 use crate::net::admission::{ConnectionCounters, Pool};
 use crate::net::http::{ClusterFigures, Facts, RedisFigures};
 use crate::protocol::cluster::{LookAnswer, NodeFacts, NodeId};
@@ -22,9 +23,11 @@ pub struct OwnFacts {
     server: Arc<Facts>,
     /// Which of the cluster's Redis this is about.
     nth: usize,
-    /// The last other node of the same name that the log was told of.
-    namesake: Option<NodeId>,
 }
+
+/// How often it is said, by all parts of the node together, that another one has the same name.
+static NAMESAKES: LazyLock<SharedLogLimiter> =
+    LazyLock::new(|| SharedLogLimiter::every(Duration::from_secs(600)));
 
 impl OwnFacts {
     /// Of a node that starts, and has not joined.
@@ -41,7 +44,6 @@ impl OwnFacts {
             figures: Arc::clone(&server.cluster),
             server,
             nth,
-            namesake: None,
         }
     }
 
@@ -55,8 +57,8 @@ impl OwnFacts {
     }
 
     /// Another node is called as this one is. Nothing goes by names, but whoever looks cannot tell the two apart.
-    pub fn has_namesake(&mut self, node: NodeId) {
-        if self.namesake.replace(node) != Some(node) {
+    pub fn has_namesake(&self) {
+        if NAMESAKES.may_log(Instant::now()).is_some() {
             warn!(
                 name = self.name,
                 "cluster: another node has the same name; give each its own in cluster.node, or none"
@@ -88,6 +90,9 @@ impl OwnFacts {
         if let Some(redis) = self.redis() {
             redis.echo_micros.store(0, Ordering::Relaxed);
             redis.up.store(false, Ordering::Relaxed);
+            // Whoever is told knows where it is.
+            let address = format!("Redis at {}: ", redis.address);
+            let why = why.strip_prefix(&address).unwrap_or(why);
             if let Ok(mut told) = redis.told.lock() {
                 told.1 = Some(Box::from(why));
             }

@@ -1,5 +1,6 @@
 //! What a [`Party`] says of its node to the others, and hears of theirs.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,15 @@ use tracing::error;
 use super::members::Audience;
 use super::own_standing::OwnStanding;
 use super::party::Party;
+use crate::log_limiter::SharedLogLimiter;
 use crate::net::http::ClusterFigures;
 use crate::protocol::cluster::{ClusterMessage, NodeState, NodeWord};
 
 /// Subscribing may last that long before the others are told.
 const BEHIND: Duration = Duration::from_millis(250);
+/// How often it is said, by all parts of the node together, that a node has another list of Redis.
+static OTHER_LISTS: LazyLock<SharedLogLimiter> =
+    LazyLock::new(|| SharedLogLimiter::every(Duration::from_secs(60)));
 
 impl Party {
     /// The number by which the first word on a connection is known.
@@ -134,10 +139,9 @@ impl Party {
     /// A node has another list of Redis than this one. What would be `offline` here is unknown, for its users may be known
     /// to another Redis.
     fn heard_of_another_list(&mut self, word: &NodeWord) {
-        if let Some(unsaid) = self.strange.may_log(Instant::now()) {
+        if OTHER_LISTS.may_log(Instant::now()).is_some() {
             error!(
                 node = %word.name,
-                unsaid,
                 "cluster: a node has another list of Redis (cluster.redis), or the same in another order; all need one \
                  and the same"
             );
@@ -167,7 +171,7 @@ impl Party {
             false => self.heard_of_another_list(word),
         }
         if *word.name == *self.own.name() && word.state != NodeState::Leaving {
-            self.own.has_namesake(word.node);
+            self.own.has_namesake();
         }
         if word.asks
             && let Some(state) = self.standing.said
