@@ -316,6 +316,17 @@ impl Local {
         }
     }
 
+    /// As [`Local::tell_engine`], of this size and on the account of the connection that causes it: it is not read while too much
+    /// of that waits for Redis.
+    pub(super) fn tell_engine_for(&mut self, payer: ConnId, bytes: usize, what: ToEngine) {
+        if let Some(engine) = self.outgoing.engine() {
+            let body = Body::ToEngine(Box::new(what));
+            let (connections, until) = (&mut self.shard.connections, Until::Taken);
+            self.outgoing
+                .post_until(connections, engine, Some(payer), bytes, until, body);
+        }
+    }
+
     /// A group's home, where there is a cluster: the other nodes are told of its first and last members here.
     #[cold]
     pub(super) fn note_interest_in_cluster(&mut self, core: CoreId, interest: &Interest) {

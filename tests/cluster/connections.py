@@ -412,7 +412,36 @@ def what_a_client_acknowledges_holds_on_every_node(scope):
     client.close()
 
 
+def whoever_says_more_than_redis_takes_is_not_read(scope):
+    """What a client says for Redis waits for that on the client's own credit."""
+    redis = scope.redis()
+    node = scope.node(redis, cluster='answer_timeout = "50s"\n', more=SPEAKING)
+    client = Speaker(node, uid="tom", client="phone", ack=True)
+    node.post("/v1/push", {"uid": "tom", "text": "one"})
+    said = {"type": "ack", "stream": "uid", "position": client.hear()["position"]}
+    redis.signal(signal.SIGSTOP)
+    text = json.dumps(said).encode()
+    many = (b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text) * 1_000
+    client.socket.settimeout(3)
+    sent, most = 0, 48 << 20
+    try:
+        while sent < most:
+            sent += client.socket.send(many)
+    except TimeoutError:
+        pass
+    assert sent < most, f"{sent} bytes were read"
+    redis.signal(signal.SIGCONT)
+    # And goes on when Redis does: behind what was sent in part.
+    client.socket.settimeout(PATIENCE)
+    rest = many[sent % len(many) :] if sent % len(many) else b""
+    client.socket.sendall(rest + many)
+    node.post("/v1/push", {"uid": "tom", "text": "two"})
+    assert client.hear()["text"] == "two"
+    client.close()
+
+
 TESTS = [
+    whoever_says_more_than_redis_takes_is_not_read,
     what_a_client_acknowledges_holds_on_every_node,
     an_id_of_a_node_that_ended_amid_it_is_carried_out_once,
     an_id_names_its_node,

@@ -52,7 +52,9 @@ impl Local {
                 name: Box::from(name),
                 at: position,
             };
-            self.tell_engine(ToEngine::Stream(StreamOrder::Handled(place)));
+            let bytes = key.1.len() + key.2.len() + name.len();
+            let order = ToEngine::Stream(StreamOrder::Handled(place));
+            self.tell_engine_for(id, bytes, order);
         }
         self.acknowledged.note(now, key, kind, name, position);
         Ok(())
