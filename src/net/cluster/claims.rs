@@ -92,8 +92,9 @@ impl Party {
             _ if claim.waits && now < claim.until && !is_gone => {
                 let later = (now + PAUSE, claim.clone());
                 self.keeper.claims.waiting.push_back(later);
-                // That node may have ended.
-                return self.look();
+                // That node may have ended. One look does for all that wait.
+                self.keeper.claims.looks = true;
+                return;
             }
             _ if is_gone => ClaimOutcome::Lost,
             _ => ClaimOutcome::UnderWay,
@@ -179,5 +180,58 @@ impl Party {
             // Another node has it, for all that is known.
             claim.answer(bus, ClaimOutcome::UnderWay);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::app::namespaces::Registry;
+    use crate::bus::connect_with_engine;
+    use crate::ident::CoreId;
+    use crate::net::admission::ConnectionCounters;
+    use crate::net::cluster::own_facts::OwnFacts;
+    use crate::net::cluster::party::RedisCommand;
+    use crate::net::cluster::spaces::Spaces;
+    use crate::net::http::Facts;
+    use crate::protocol::cluster::{NodeState, NodeWord};
+    use crate::protocol::partitions::Partition;
+
+    #[test]
+    fn one_look_does_for_all_that_wait() {
+        let (_cores, mut engine) = connect_with_engine(1).expect("doorbells");
+        let spaces = Spaces::new(vec!["push"], Registry::new(1));
+        let counters = Arc::new(ConnectionCounters::new(None));
+        let own = OwnFacts::new("one", 0, counters, Arc::new(Facts::new(Vec::new(), None)));
+        let who = (NodeId(1), Partition::WHOLE);
+        let mut party = Party::new(who, "p:", spaces, Duration::from_secs(1), own);
+        let (other, now) = (NodeId(2), Instant::now());
+        party.members.heard(&NodeWord {
+            node: other,
+            name: "other".into(),
+            link: 7,
+            client: 7,
+            state: NodeState::Whole,
+            asks: false,
+            partition: Partition::WHOLE,
+        });
+        let (id, wanted) = ([1; size_of::<Digest>()], [2; size_of::<Digest>()]);
+        let mut known = vec![CLAIMED];
+        known.extend(wanted);
+        known.extend(other.0.to_be_bytes());
+        let known = ScriptValue::Bytes(known);
+        for token in 0..3 {
+            let waits = (true, false);
+            let window = Duration::from_secs(60);
+            let claim = WaitingClaim::new((CoreId(0), token), (id, wanted), window, waits, now);
+            party.claimed(&mut engine, &claim, &known, now);
+        }
+        let batch = party.next_batch(now);
+        assert!(matches!(&batch[..], [RedisCommand::Look { .. }]));
+        let batch = party.next_batch(now);
+        assert!(batch.is_empty(), "and none until they are asked again");
+        assert_eq!(party.next_batch(now + PAUSE).len(), 3);
     }
 }

@@ -139,6 +139,8 @@ pub struct IdClaims {
     /// Those that wait for what another node makes of them.
     pub waiting: VecDeque<(Instant, WaitingClaim)>,
     pub unsettled: VecDeque<(String, Vec<u8>, u128)>,
+    /// One of those that wait wants to know whether the other nodes are there.
+    pub looks: bool,
 }
 
 impl IdClaims {

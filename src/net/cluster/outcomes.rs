@@ -169,7 +169,8 @@ impl Party {
 
     /// Has Redis look whether the others were subscribed all the while.
     pub(super) fn look_for_unsure(&mut self) {
-        if !self.unsure.is_empty() {
+        let looks = std::mem::take(&mut self.keeper.claims.looks);
+        if looks || !self.unsure.is_empty() {
             self.look();
         }
     }
