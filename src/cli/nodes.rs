@@ -79,8 +79,11 @@ fn status_of(found: &ClusterTable) -> Status {
         0 => return status,
         // How many there are nobody knows.
         _ if are_all_away => complain("other nodes cannot be asked until it is back"),
-        1 => complain("1 more node has not answered"),
-        count => complain(&format!("{count} more nodes have not answered")),
+        // As in the first seconds of a Redis.
+        1 => complain("1 more node has not answered, or is still to come"),
+        count => complain(&format!(
+            "{count} more nodes have not answered, or are still to come"
+        )),
     }
     Status::Failed
 }
