@@ -46,7 +46,7 @@ pub async fn scripts_refused(
         (Script::Append, &kept, append, KEEPS),
         (Script::Read, &both, read, KEEPS),
         (Script::Delivered, &both[..1], vec![epoch, "1"], KEEPS),
-        (Script::Forget, &both, vec![run, &channel, ""], KEEPS),
+        (Script::Forget, &both, vec![&channel, ""], KEEPS),
         (Script::Claim, &id, vec![run, LIFE], KNOWS_IDS),
         (Script::Settle, &id, vec![run, "", LIFE], KNOWS_IDS),
         (
