@@ -40,6 +40,8 @@ pub enum ToEngine {
     Roster(RosterOrder),
     /// About members of groups that need no connection.
     Sticky(StickyOrder),
+    /// Nothing: on the account of a connection that has caused what came before it from others.
+    Toll,
 }
 
 /// What a group's home has for its homes on other nodes.

@@ -327,6 +327,15 @@ impl Local {
         }
     }
 
+    /// A connection has joined a group, of which the group's home may have told the engine: whoever joins and leaves without end
+    /// is not read while too much of that waits.
+    #[inline]
+    pub(super) fn pay_for_join(&mut self, connection: ConnId, group: &str) {
+        if self.has_engine() {
+            self.tell_engine_for(connection, group.len(), ToEngine::Toll);
+        }
+    }
+
     /// A group's home, where there is a cluster: the other nodes are told of its first and last members here.
     #[cold]
     pub(super) fn note_interest_in_cluster(&mut self, core: CoreId, interest: &Interest) {

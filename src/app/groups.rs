@@ -293,7 +293,10 @@ impl Local {
         match joining {
             Joining::Stale | Joining::Later => {}
             Joining::Refused(error) => self.joined(connection, group, Err(error)),
-            Joining::In { namespace, number } => self.confirm(connection, namespace, group, number),
+            Joining::In { namespace, number } => {
+                self.pay_for_join(connection, group);
+                self.confirm(connection, namespace, group, number);
+            }
         }
         !matches!(joining, Joining::Refused(_))
     }

@@ -418,25 +418,41 @@ def whoever_says_more_than_redis_takes_is_not_read(scope):
     node = scope.node(redis, cluster='answer_timeout = "50s"\n', more=SPEAKING)
     client = Speaker(node, uid="tom", client="phone", ack=True)
     node.post("/v1/push", {"uid": "tom", "text": "one"})
-    said = {"type": "ack", "stream": "uid", "position": client.hear()["position"]}
+    acks = [{"type": "ack", "stream": "uid", "position": client.hear()["position"]}]
+    other = Speaker(node, uid="ann", client="phone")
+    joins = [{"type": kind, "group": "g"} for kind in ("join", "leave")]
+
+    def frame(said):
+        text = json.dumps(said).encode()
+        return b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text
+
+    # Whoever does not hear the answers is closed for that.
+    def hear_all():
+        while other.socket.recv(1 << 20):
+            pass
+
     redis.signal(signal.SIGSTOP)
-    text = json.dumps(said).encode()
-    many = (b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text) * 1_000
-    client.socket.settimeout(3)
-    sent, most = 0, 48 << 20
-    try:
-        while sent < most:
-            sent += client.socket.send(many)
-    except TimeoutError:
-        pass
-    assert sent < most, f"{sent} bytes were read"
+    threading.Thread(target=hear_all, daemon=True).start()
+    rests = []
+    for speaker, words in ((client, acks), (other, joins)):
+        many = b"".join(map(frame, words)) * 1_000
+        speaker.socket.settimeout(3)
+        sent, most = 0, 48 << 20
+        try:
+            while sent < most:
+                sent += speaker.socket.send(many)
+        except TimeoutError:
+            pass
+        assert sent < most, f"{sent} bytes were read of {words}"
+        speaker.socket.settimeout(PATIENCE)
+        rests.append(many[sent % len(many) :] if sent % len(many) else b"")
     redis.signal(signal.SIGCONT)
     # And goes on when Redis does: behind what was sent in part.
-    client.socket.settimeout(PATIENCE)
-    rest = many[sent % len(many) :] if sent % len(many) else b""
-    client.socket.sendall(rest + many)
+    client.socket.sendall(rests[0])
     node.post("/v1/push", {"uid": "tom", "text": "two"})
     assert client.hear()["text"] == "two"
+    other.socket.sendall(rests[1] + frame(joins[0]))
+    until("the last join", lambda: node.get("/v1/groups/g")["connections"] == 1)
     client.close()
 
 

@@ -75,7 +75,10 @@ impl Local {
         let joining = self.shard.join(id, group, None);
         self.post_interests();
         match joining {
-            Joining::In { .. } | Joining::Later => Ok(()),
+            Joining::In { .. } | Joining::Later => {
+                self.pay_for_join(id, group);
+                Ok(())
+            }
             Joining::Stale => Err(RequestRefusal::new("not_bound", "the connection is to end")),
             Joining::Refused(JoinError::TooMany) => {
                 Err(too_many(self.shard.groups_per_connection_max()))

@@ -247,6 +247,7 @@ impl Party {
                 self.take_stream_order(bus, (from, order), now, is_joined);
             }
             ToEngine::Sticky(order) => self.take_sticky(bus, (from, order), is_joined),
+            ToEngine::Toll => {}
             ToEngine::Roster(order) => {
                 self.take_roster_order(bus, (from, order), now, is_joined);
             }

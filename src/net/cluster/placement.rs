@@ -46,7 +46,7 @@ fn place_of_order(what: &ToEngine) -> MailPlace<'_> {
             Topic::All => MailPlace::Any,
             topic => MailPlace::Of(topic),
         },
-        ToEngine::Nodes { .. } => MailPlace::Any,
+        ToEngine::Nodes { .. } | ToEngine::Toll => MailPlace::Any,
         ToEngine::Order { order, .. } => MailPlace::Of(topic_of(order)),
         ToEngine::Stream(order) => place_of_stream_order(order),
         ToEngine::Held(HeldOrder::Hold(NewHold { uid, .. }) | HeldOrder::Release { uid, .. }) => {
