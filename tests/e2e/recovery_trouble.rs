@@ -234,6 +234,8 @@ offline = "queue"
     let head = raw.shake_hands_with(offer).await;
     assert!(head.contains("permessage-deflate"), "{head}");
     raw.write(&masked(FIN | TEXT, b"kim")).await;
+    // Or what has waited went to the other one.
+    server.wait_online("kim").await;
     // Beside it one without compression, so that messages are for several.
     let mut plain = server.push("ws", "kim").await;
     let mut compressed = 0;
