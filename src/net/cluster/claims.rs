@@ -217,6 +217,8 @@ mod tests {
             asks: false,
             partition: Partition::WHOLE,
         });
+        // It is looked for once it is heard.
+        assert_eq!(party.next_batch(now).len(), 1);
         let (id, wanted) = ([1; size_of::<Digest>()], [2; size_of::<Digest>()]);
         let mut known = vec![CLAIMED];
         known.extend(wanted);
