@@ -386,7 +386,7 @@ def a_cluster_that_is_none_is_named(scope):
     plain = scope.redis()
     member = scope.redis("--cluster-enabled", "yes", "--cluster-config-file", "alone.conf")
     for url, words in (
-        (f"redis+cluster://127.0.0.1:{plain.port}", "cluster support disabled"),
+        (f"redis+cluster://127.0.0.1:{plain.port}", "it is none of a Redis Cluster; name it by redis://"),
         (f"redis://127.0.0.1:{member.port}", r"redis\+cluster"),
         (f"redis+cluster://127.0.0.1:{member.port}", "knows no master"),
         (f"redis+cluster://127.0.0.1:{free_port()}", "no node of the Redis Cluster"),
