@@ -63,17 +63,24 @@ impl NamespaceNumbers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    fn names(count: usize) -> Vec<&'static str> {
-        let names = (0..count).map(|number| &*format!("namespace{number}").leak());
-        names.collect()
+    /// A hundred of them.
+    fn names() -> Vec<&'static str> {
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            (0..100)
+                .map(|number| format!("namespace{number}"))
+                .collect()
+        });
+        NAMES.iter().map(String::as_str).collect()
     }
 
     #[test]
     fn a_server_may_have_more_namespaces_than_can_be_reached_together() {
         let mut namespaces = NamespaceNumbers::default();
-        let names = names(100);
+        let names = names();
         let all = namespaces.reach(&names[..63]).expect("each has a bit");
         assert_eq!(all.namespaces().count(), 63);
         for (number, name) in names.iter().enumerate() {
