@@ -302,8 +302,16 @@ fn coming_back_is_clean_and_says_what_the_quiet_waited() {
     let url = server.url("page", "http");
     let reconnect = ["reconnect", "--url", url, "--token", "open-sesame-please"];
     let more = ["--quiet", "5", "--in-flight", "30"];
-    let outcome = run_clean(&server, &[&reconnect[..], &more].concat());
-    let json = outcome.json();
+    // On a busy machine they may be coming back all the while, and nothing is calm.
+    let mut json = Value::Null;
+    for _ in 0..10 {
+        json = run_clean(&server, &[&reconnect[..], &more].concat())
+            .json()
+            .clone();
+        if !json["calm"].is_null() {
+            break;
+        }
+    }
     assert_eq!(json["others"]["came back"], 195, "{json}");
     assert!(
         json["deliveries_checked"].as_u64() >= Some(195 * 30),
