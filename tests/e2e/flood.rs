@@ -144,8 +144,10 @@ async fn a_back_ends_burst_closes_nobody(cores: usize) {
 /// said to be delivered.
 async fn delivered_is_said_of_what_arrives(cores: usize) {
     const SIZE: usize = 30_000;
+    // What was delivered before it was closed is still to be read, when the last batch has been answered.
+    let patient = ("CLOSE_TIMEOUT", "60s");
     for (batches, each) in [(1, 40), (4, 100)] {
-        let server = Server::start(cores).await;
+        let server = Server::with(cores, &[patient]).await;
         let uid = seed::uid(&mut seed::rng());
         let mut reader = Raw::relay_narrow(server.address("ws", "relay"), &uid).await;
         let mut delivered = 0;
