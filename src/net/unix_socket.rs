@@ -28,14 +28,15 @@ const CLOSING_TIME_MAX: Duration = Duration::from_secs(5);
 /// A socket's file, which is removed with this, if it is still the one that was made.
 pub struct ClaimedPath {
     path: PathBuf,
-    /// Its device, its number there, and when it was made: numbers are soon used again.
-    identity: (u64, u64, i64, i64),
+    /// Its device, its number there, and when it was made: numbers are soon used again. Nothing where it is another
+    /// process's by now.
+    identity: Option<(u64, u64, i64, i64)>,
 }
 
 impl Drop for ClaimedPath {
     fn drop(&mut self) {
         // Another server may have replaced it while this one was on its way out.
-        if identity(&self.path).ok() == Some(self.identity) {
+        if self.identity.is_some() && identity(&self.path).ok() == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -53,15 +54,15 @@ impl ClaimedPath {
             return None;
         };
         let path = PathBuf::from(path);
-        let identity = identity(&path).ok()?;
+        let identity = Some(identity(&path).ok()?);
         Some(ClaimedPath { path, identity })
     }
 
     /// Leaves the file to another process, if it is at this address.
-    pub fn leave_to_others(self, is_theirs: impl Fn(&ListenAddress) -> bool) {
+    pub fn leave_to_others(mut self, is_theirs: impl Fn(&ListenAddress) -> bool) {
         let address = ListenAddress::Path(self.path.to_string_lossy().into_owned());
         if is_theirs(&address) {
-            std::mem::forget(self);
+            self.identity = None;
         }
     }
 }
@@ -84,7 +85,7 @@ pub fn bind(
     socket.bind(&SockAddr::unix(path)?)?;
     let claimed = ClaimedPath {
         path: path.to_owned(),
-        identity: identity(path)?,
+        identity: Some(identity(path)?),
     };
     hand_over(path, file)?;
     Ok((socket, Some(claimed)))

@@ -1,8 +1,8 @@
 //! A server that runs: [`Running`], by which it is stopped, reloaded, and asked where it listens.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -28,6 +28,9 @@ use crate::net::unix_socket::ClaimedPath;
 
 /// For joins and leaves between cores to be taken, before connections of another process are read.
 const SETTLING_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Those that were to go on in another process's place, which goes on itself.
+static NEVER_BEGUN: Mutex<Vec<Running>> = Mutex::new(Vec::new());
 
 /// A server that runs.
 #[must_use = "the server runs until it is stopped, and cannot be stopped without this"]
@@ -116,8 +119,11 @@ impl Running {
         let (connections, pause) = match taken {
             Ok(taken) => taken,
             Err(text) => {
-                // Its cores wait until the process ends.
-                std::mem::forget(self);
+                // Its cores wait until the process ends, so nobody waits for them.
+                NEVER_BEGUN
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(self);
                 return Err(io::Error::other(text));
             }
         };

@@ -106,6 +106,7 @@ async fn serve(
     for task in tasks {
         task.await;
     }
+    core.pending_requests.drop_all();
     Ok(())
 }
 
@@ -114,6 +115,7 @@ async fn serve(
 pub struct Tasks {
     turn: RefCell<Turn>,
     host: Rc<RefCell<Host>>,
+    pending_requests: Rc<PendingRequests>,
     /// When there is to be a turn even if nothing happens.
     armed: Cell<Option<Instant>>,
     /// The task that sees to it.
@@ -177,7 +179,8 @@ impl Tasks {
         let host = Rc::new(RefCell::new(host));
         let pending_requests = Rc::new(PendingRequests::default());
         let ports = make_ports(plan, &host, &pending_requests);
-        transport.serve(ports, pending_requests, plan.config.http_body_bytes_max);
+        let pending = Rc::clone(&pending_requests);
+        transport.serve(ports, pending, plan.config.http_body_bytes_max);
         let listeners: Rc<[CoreListener]> = bound.listeners.into();
         let tasks = Rc::new(Tasks {
             turn: RefCell::new(Turn::new(
@@ -190,6 +193,7 @@ impl Tasks {
                 core_number,
             )),
             host: Rc::clone(&host),
+            pending_requests,
             armed: Cell::new(None),
             timekeeper: RefCell::new(None),
             until_end: RefCell::default(),

@@ -180,6 +180,11 @@ impl PendingRequests {
         self.resting.borrow_mut().pop_front()
     }
 
+    /// Drops those that have not ended: the core has, and each of them holds its host, by which they are held.
+    pub fn drop_all(&self) {
+        drop(self.all.take());
+    }
+
     /// Has one go on. What it has come to, if it is done.
     pub fn poll(&self, key: usize) -> Option<FinishedRequest> {
         let mut all = self.all.borrow_mut();
@@ -354,6 +359,21 @@ mod tests {
         pending_requests.wake_due(Instant::now());
         assert_eq!(play(&pending_requests), [vec![1]]);
         assert_eq!(pending_requests.next_due(), None);
+    }
+
+    #[test]
+    fn those_that_do_not_end_hold_nothing_behind_the_core() {
+        let pending_requests = Rc::new(PendingRequests::default());
+        let own = Rc::clone(&pending_requests);
+        begin(&pending_requests, 1, async move {
+            let _endless = own.begin_endless();
+            std::future::pending().await
+        });
+        assert_eq!(play(&pending_requests), [Vec::<u32>::new()]);
+        assert_eq!(Rc::strong_count(&pending_requests), 2);
+        pending_requests.drop_all();
+        assert_eq!(Rc::strong_count(&pending_requests), 1);
+        assert_eq!(pending_requests.finite(), 0);
     }
 
     #[test]
