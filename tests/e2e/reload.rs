@@ -4,6 +4,7 @@
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
+use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -70,10 +71,13 @@ impl Drop for Reloaded {
 
 impl Reloaded {
     async fn start(cores: usize, keys: &str) -> Reloaded {
+        Reloaded::started_as(command(cores, &[], &[]), keys).await
+    }
+
+    async fn started_as(mut command: Command, keys: &str) -> Reloaded {
         let name = format!("ringpost-{}-{}.toml", std::process::id(), fastrand::u64(..));
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, format!("{keys}\n{LISTENERS}")).expect("a file is written");
-        let mut command = command(cores, &[], &[]);
         command.arg("--config").arg(&path);
         let server = Server::spawn(command, LISTENERS.matches("[[listen]]").count()).await;
         Reloaded {
@@ -344,7 +348,7 @@ async fn a_mistake_changes_nothing(cores: usize) {
         let text = format!("{mistake}\n{LISTENERS}");
         it.reload_whole(&text, "the configuration stays what it was")
             .await;
-        let checked = std::process::Command::new(binary())
+        let checked = Command::new(binary())
             .arg("check")
             .arg(&it.path)
             .output()
@@ -369,7 +373,10 @@ async fn a_mistake_changes_nothing(cores: usize) {
 }
 
 async fn what_takes_a_restart_is_named(cores: usize) {
-    let mut it = Reloaded::start(cores, "").await;
+    let mut command = command(cores, &[], &[]);
+    // A variable would win over the file.
+    command.env_remove("RINGPOST_DRIVER");
+    let mut it = Reloaded::started_as(command, "").await;
     let other = LISTENERS.replacen("websocket://127.0.0.1:0", "websocket://127.0.0.2:0", 1);
     let keys = "cores = 3\npin = false\ndriver = \"epoll\"\nsend_buffer_bytes = \"128 KiB\"\nauth = \"none\"\n\
                 log_format = \"json\"\nuid_policy = \"reject\"";

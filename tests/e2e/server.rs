@@ -43,6 +43,13 @@ pub fn binary() -> String {
     std::env::var("E2E_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_ringpost").to_owned())
 }
 
+/// Has a server wait as `E2E_DRIVER` says, unless the test has it otherwise.
+pub fn set_driver(command: &mut Command) {
+    if let Some(driver) = std::env::var_os("E2E_DRIVER") {
+        command.env("RINGPOST_DRIVER", driver);
+    }
+}
+
 /// `ringpost serve` with these listeners and `RINGPOST_*` settings, and none from our own environment.
 pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> Command {
     let mut command = Command::new(binary());
@@ -60,6 +67,7 @@ pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> C
         command.env("RINGPOST_TLS_CERTIFICATE_FILE", by_tls::file("p256.pem"));
         command.env("RINGPOST_TLS_KEY_FILE", by_tls::file("p256.key"));
     }
+    set_driver(&mut command);
     // However busy the machine is.
     command.env("RINGPOST_UPGRADE_TIMEOUT", "60s");
     for (name, value) in settings {

@@ -15,7 +15,7 @@ use crate::metrics::Scrape;
 use crate::on_cores;
 use crate::raw::Raw;
 use crate::receiver::{Receiver, SECRET};
-use crate::server::{Server, binary};
+use crate::server::{Server, binary, set_driver};
 
 on_cores! {
     a_repeated_id_has_the_first_answer,
@@ -58,6 +58,7 @@ impl Configured {
         write(&file, cores);
         let mut command = Command::new(binary());
         command.args(["serve", "--config"]).arg(&file);
+        set_driver(&mut command);
         command.env("RINGPOST_UPGRADE_TIMEOUT", "60s");
         Configured {
             server: Server::spawn(command, 3).await,
