@@ -324,13 +324,25 @@ async fn the_fullest_come_first(cores: usize) {
             waits = one["bytes_waiting"].as_u64().expect("a number");
         }
     }
-    let all = list(&server, "&sort=bytes_waiting", 10).await;
-    let order: Vec<&Value> = all.iter().map(|one| &one["uid"]).collect();
-    assert_eq!(order.len(), 4);
-    assert_eq!(order[..2], [&json!(uids[3]), &json!(uids[2])]);
-    assert_eq!(all[2]["bytes_waiting"], 0);
-    let one = list(&server, "&sort=bytes_waiting", 1).await;
-    assert_eq!((one.len(), &one[0]["uid"]), (1, &json!(uids[3])));
+    // Their kernels may go on taking some, so it is looked at until that is over.
+    let fullest = async |limit| {
+        let all = list(&server, "&sort=bytes_waiting", limit).await;
+        let told = |one: &Value| (one["uid"].clone(), one["bytes_waiting"].as_u64());
+        all.iter().map(told).collect::<Vec<_>>()
+    };
+    let (all, one) = loop {
+        let (all, one) = (fullest(10).await, fullest(1).await);
+        if all == fullest(10).await {
+            break (all, one);
+        }
+    };
+    assert_eq!(all.len(), 4);
+    for full in &uids[2..] {
+        assert!(all[..2].iter().any(|it| it.0 == *full), "{all:?}");
+    }
+    assert!(all[0].1 >= all[1].1 && all[1].1 > Some(0), "{all:?}");
+    assert_eq!(all[2].1, Some(0));
+    assert_eq!(one, all[..1]);
 }
 
 async fn binding_has_a_right_of_its_own(cores: usize) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -115,6 +116,10 @@ async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: u
         .expect("a connection");
     let bytes = write_until_paused(&mut socket).await;
     assert_bounded(&server).await;
+    // What is read from now on comes in larger pieces.
+    SockRef::from(&socket)
+        .set_recv_buffer_size(1 << 20)
+        .expect("a large buffer");
     let (reading, mut writing) = socket.into_split();
     // The pause may have come within a line.
     let rest = if bytes % 2 == 0 { "" } else { "\n" };
