@@ -4,7 +4,7 @@
 //! `E2E_BIN` puts another binary in place of the one cargo built, `E2E_SEED` repeats a run's random
 //! choices (each test prints its seed). With `E2E_SIGTERM` set, servers drain at a test's end; else they are
 //! killed. With `E2E_TLS` set every listener speaks TLS (`by_tls`). `E2E_DRIVER` is the driver of all servers whose test wants
-//! no other. `E2E_SANITIZED` tells that the binary is under the address sanitizer, which keeps what is freed for a while.
+//! no other.
 //!
 //! Nothing but Rust is needed here, and for the webhooks python3 and openssl. The suites that want a browser, PHP or Python are run by
 //! `tests/run`.

@@ -77,6 +77,14 @@ pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> C
     command
 }
 
+/// Whether there is far more to run than processors, of late.
+fn is_machine_busy() -> bool {
+    let load = std::fs::read_to_string("/proc/loadavg").expect("Linux");
+    let load = load.split(' ').next().and_then(|load| load.parse().ok());
+    let processors = std::thread::available_parallelism().expect("a number");
+    load.unwrap_or(0.0) > 2.0 * processors.get() as f64
+}
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -363,8 +371,20 @@ impl Server {
         self.successor.unwrap_or(self.child.id())
     }
 
-    /// Has another process go on in its place: `ringpost upgrade`. What that says, if it has failed.
+    /// Has another process go on in its place: `ringpost upgrade`. What that says, if it has failed. Where the machine is too busy
+    /// to give the new process its time it is tried again, as who reads that would.
     pub async fn upgrade(&mut self) -> Result<(), String> {
+        for _ in 0..20 {
+            match self.upgrade_once().await {
+                Err(said) if said.contains("has stood still") && is_machine_busy() => {}
+                upgraded => return upgraded,
+            }
+        }
+        Err("it stands still again and again".to_owned())
+    }
+
+    /// The same, tried once.
+    pub async fn upgrade_once(&mut self) -> Result<(), String> {
         let pid = self.id().to_string();
         let mut asking = Command::new(binary());
         asking.args(["upgrade", "--pid", &pid]).stdin(Stdio::null());

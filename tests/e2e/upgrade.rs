@@ -294,7 +294,7 @@ async fn what_goes_wrong_leaves_all_as_it_was(cores: usize) {
     for step in STEPS {
         for kind in ["die", "refuse", "hang"] {
             fault.plant(&format!("{kind} {step}"));
-            let said = server.upgrade().await;
+            let said = server.upgrade_once().await;
             let said = said.expect_err("it cannot be done");
             let words = match kind {
                 "refuse" => "a test has it refuse",
@@ -329,7 +329,7 @@ async fn one_that_hangs_where_everybody_waits_is_given_up_soon(cores: usize) {
     let mut everybody = Everybody::come(&server).await;
     for step in ["copies", "records", "last", "taken"] {
         fault.plant(&format!("hang {step}"));
-        let said = server.upgrade().await;
+        let said = server.upgrade_once().await;
         let said = said.expect_err("it cannot be done");
         assert!(said.contains("has stood still"), "{step}: {said}");
         everybody.are_there().await;

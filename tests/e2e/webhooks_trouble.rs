@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::client::Client;
 use crate::on_cores;
 use crate::receiver::{Receiver, SECRET, brief, expect_sent};
+use crate::resources::kept_by_sanitizer;
 use crate::run;
 use crate::server::Server;
 use crate::webhooks::{QUIET, telling};
@@ -141,11 +142,8 @@ async fn a_stuck_receiver_holds_up_nobody(cores: usize) {
         "{busy:?} while the receiver is stuck, {usual:?} before"
     );
     let grown = memory(&server) - before;
-    let grown_max = match std::env::var_os("E2E_SANITIZED") {
-        None => 4_096,
-        Some(_) => 131_072,
-    };
-    assert!(grown < grown_max, "{grown} KiB more");
+    let kept = kept_by_sanitizer() as i64 / 1_024;
+    assert!(grown < 4_096 + kept, "{grown} KiB more");
     // Then all is told: either an event, or that it was dropped.
     let start = Instant::now();
     while server.count("bound").await > 1 {
