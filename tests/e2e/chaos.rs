@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(900);
 #[test]
 fn everybody_has_everything_once() {
     crate::run_within(PATIENCE, async {
-        let world = World::play(0, &[]).await;
+        let world = World::play(0, None, &[]).await;
         for report in &world.reports {
             assert!(
                 report.gaps.iter().all(Vec::is_empty),
@@ -57,7 +57,9 @@ fn everybody_has_everything_once() {
 #[test]
 fn with_little_memory_all_that_is_lost_is_told() {
     crate::run_within(PATIENCE, async {
-        let world = World::play(400, &[("HISTORY_BYTES_CORE_MAX", "65536"), ("LOG", "info")]).await;
+        let little = [("HISTORY_BYTES_CORE_MAX", "65536"), ("LOG", "info")];
+        // Whoever misses a tenth of the messages misses several times what is kept.
+        let world = World::play(400, Some(10), &little).await;
         let (mut gaps, mut lost) = (0, 0);
         for report in &world.reports {
             gaps += report.gaps.iter().map(Vec::len).sum::<usize>();
@@ -114,12 +116,29 @@ pub struct Plan {
     messages: usize,
     /// What follows each text.
     padding: String,
+    /// So many messages are kept while a client is away for once.
+    absence: Option<usize>,
     /// A connection's time is from once to three times this.
     life: Duration,
+    /// How many messages are kept by now.
+    kept: AtomicUsize,
     pub ready: AtomicUsize,
     /// Where each stream ends, once all is pushed.
     tops: OnceLock<HashMap<String, String>>,
     ledger: Mutex<Ledger>,
+}
+
+impl Plan {
+    /// Waits until that many more are kept, or all are.
+    async fn miss_some(&self) {
+        let Some(absence) = self.absence else {
+            return;
+        };
+        let until = self.kept.load(Ordering::Relaxed) + absence;
+        while self.kept.load(Ordering::Relaxed) < until && self.tops.get().is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 /// By stream and position, the serial number of the message that was kept there.
@@ -133,7 +152,8 @@ struct World {
 }
 
 impl World {
-    async fn play(padding: usize, settings: &[(&str, &str)]) -> World {
+    /// With this behind each text, and clients that are away for this part of all messages, however long that takes.
+    async fn play(padding: usize, part: Option<usize>, settings: &[(&str, &str)]) -> World {
         let rules = File::new(PUBLIC);
         let ids = [("IDEMPOTENCY_IDS_MAX", "400000"), ("CONFIG", rules.path())];
         let server = Server::with(4, &[&ids, settings].concat()).await;
@@ -148,7 +168,9 @@ impl World {
             clients,
             messages,
             padding: " ".repeat(padding),
+            absence: part.map(|part| messages / part),
             life,
+            kept: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
             tops: OnceLock::new(),
             ledger: Mutex::default(),
@@ -278,6 +300,7 @@ async fn push_all(plan: Arc<Plan>, own: usize, mut rng: Rng) {
         };
         assert_eq!(answers.len(), entries.len());
         let mut ledger = plan.ledger.lock().expect("nobody panicked");
+        plan.kept.fetch_add(entries.len(), Ordering::Relaxed);
         for (entry, answer) in entries.iter().zip(&answers) {
             let position = answer["positions"][&entry.stream].as_str();
             let position = position.unwrap_or_else(|| panic!("no position: {answer}"));
@@ -380,6 +403,7 @@ pub struct Report {
     had: [Vec<u32>; 3],
     gaps: [Vec<ToldGap>; 3],
     resets: usize,
+    was_away: bool,
 }
 
 impl Report {
@@ -393,6 +417,7 @@ impl Report {
             had: Default::default(),
             gaps: Default::default(),
             resets: 0,
+            was_away: false,
         }
     }
 
@@ -437,6 +462,10 @@ impl Report {
             // In the middle of whatever has been sent.
             reset(socket);
             self.resets += 1;
+            // Once it has a position, which is when it counts as ready.
+            if self.id.is_some() && !std::mem::replace(&mut self.was_away, true) {
+                plan.miss_some().await;
+            }
             if rng.bool() {
                 sleep(plan.life.mul_f64(rng.f64())).await;
             }
