@@ -78,7 +78,7 @@ pub fn command(cores: usize, settings: &[(&str, &str)], listeners: &[&str]) -> C
 }
 
 /// Whether there is far more to run than processors, of late.
-fn is_machine_busy() -> bool {
+pub fn is_machine_busy() -> bool {
     let load = std::fs::read_to_string("/proc/loadavg").expect("Linux");
     let load = load.split(' ').next().and_then(|load| load.parse().ok());
     let processors = std::thread::available_parallelism().expect("a number");
