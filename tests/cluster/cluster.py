@@ -777,8 +777,9 @@ def passes(test):
             for one in scope.processes:
                 assert "panicked" not in one.said(), "a node panicked"
         except Exception:
-            lines = [f"{test.__name__} failed:", traceback.format_exc()]
-            lines += [f"said: {one.said()[-3000:]}" for one in scope.processes]
+            # Why is the last of it, for that is what is shown of a long log.
+            lines = [f"said: {one.said()[-3000:]}" for one in scope.processes]
+            lines += [f"{test.__name__} failed:", traceback.format_exc()]
         finally:
             for one in scope.processes:
                 one.end()
