@@ -1,17 +1,21 @@
 """Real Redis servers for the tests of a cluster: one, a list of some, or a Redis Cluster. cluster.py starts them."""
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 PATIENCE = int(os.environ.get("PATIENCE", "60"))
 # Of a list, and masters of a Redis Cluster.
 SEVERAL = 3
 PARTITIONS = 6
+# Tests run side by side.
+HANDING_OUT, handed_out = threading.Lock(), set()
 
 
 def until(what, found, patience=PATIENCE):
@@ -24,8 +28,21 @@ def until(what, found, patience=PATIENCE):
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
+    """One that stays free until it is used, and used again: not of those that whoever asks for any is given."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="utf-8") as file:
+        first_given = int(file.readline().split()[0])
+    others = range(10_000, max(first_given, 20_000))
+    with HANDING_OUT:
+        for port in random.sample(others, len(others)):
+            if port in handed_out:
+                continue
+            try:
+                socket.create_server(("127.0.0.1", port)).close()
+            except OSError:
+                continue
+            handed_out.add(port)
+            return port
+    raise AssertionError("no port is free")
 
 
 def executable():
@@ -90,9 +107,11 @@ class Redis(Process):
         def answers():
             assert self.running.poll() is None, f"Redis ended: {self.said()}"
             try:
-                return self.ask("PING")
+                answer = self.ask("PING")
             except OSError:
                 return None
+            # Not another's.
+            return self.running.poll() is None and answer
 
         until("Redis", answers)
 
