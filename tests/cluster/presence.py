@@ -40,6 +40,8 @@ class Member:
     def __init__(self, node, uid, group="room"):
         self.uid, self.group, self.pending = uid, group, b""
         self.members, self.told, self.lists, self.complete = {}, [], 0, None
+        # The list is to come: which piece of it, if any. What is told before is in it.
+        self.awaited = "first"
         self.socket = socket.create_connection(("127.0.0.1", node.ports["page"]), timeout=PATIENCE)
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
@@ -93,14 +95,18 @@ class Member:
         while (frame := self.frame()) is not None:
             if frame["type"] == "members":
                 self.lists += 1
+                if self.awaited == "first":
+                    self.members = {}
                 self.members.update(frame["members"])
                 self.complete = frame.get("complete", True)
-                if frame["cursor"] is not None:
+                self.awaited = None if frame["cursor"] is None else "next"
+                if self.awaited:
                     self.send({"type": "presence", "id": 1, "group": self.group, "limit": 1000, "cursor": frame["cursor"]})
             elif frame["type"] == "presence":
                 self.told.append(frame)
                 for name in frame["left"]:
-                    assert self.members.pop(name, None) is not None, f"{self.uid}: {name} left twice: {self.told}"
+                    was_there = self.members.pop(name, None) is not None
+                    assert was_there or self.awaited, f"{self.uid}: {name} left twice: {self.told}"
                 for name in frame["joined"]:
                     self.members.setdefault(name, 1)
         return True
@@ -117,7 +123,7 @@ class Member:
 
     def ask(self):
         """The list anew."""
-        self.members, lists = {}, self.lists
+        lists, self.awaited = self.lists, "first"
         self.send({"type": "presence", "id": 1, "group": self.group, "limit": 1000, "cursor": None})
         until("a list", lambda: self.take() and self.lists > lists)
         return self.members
