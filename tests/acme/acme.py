@@ -22,18 +22,14 @@ import traceback
 import urllib.request
 from contextlib import ExitStack, contextmanager
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from ports import free_ports  # noqa: E402
+
 PATIENCE = 60
 HOST = "push.example"
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 CERTIFICATES = os.path.join(ROOT, "tests", "certificates")
-
-
-def free_ports(count):
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def commands():

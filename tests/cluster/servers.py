@@ -1,21 +1,22 @@
 """Real Redis servers for the tests of a cluster: one, a list of some, or a Redis Cluster. cluster.py starts them."""
 
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from ports import free_port  # noqa: E402
 
 PATIENCE = int(os.environ.get("PATIENCE", "60"))
 # Of a list, and masters of a Redis Cluster.
 SEVERAL = 3
 PARTITIONS = 6
-# Tests run side by side.
-HANDING_OUT, handed_out = threading.Lock(), set()
 
 
 def until(what, found, patience=PATIENCE):
@@ -25,24 +26,6 @@ def until(what, found, patience=PATIENCE):
         assert time.monotonic() - start < patience, f"not within {patience} s: {what}"
         time.sleep(0.02)
     return result
-
-
-def free_port():
-    """One that stays free until it is used, and used again: not of those that whoever asks for any is given."""
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="utf-8") as file:
-        first_given = int(file.readline().split()[0])
-    others = range(10_000, max(first_given, 20_000))
-    with HANDING_OUT:
-        for port in random.sample(others, len(others)):
-            if port in handed_out:
-                continue
-            try:
-                socket.create_server(("127.0.0.1", port)).close()
-            except OSError:
-                continue
-            handed_out.add(port)
-            return port
-    raise AssertionError("no port is free")
 
 
 def executable():

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -24,6 +26,25 @@ pub fn kept_by_sanitizer() -> usize {
     match std::env::var_os("ASAN_OPTIONS") {
         Some(_) => QUARANTINE,
         None => 0,
+    }
+}
+
+/// A port that stays free until it is used, and used again: not of those that whoever asks for any is given.
+pub fn free_port() -> u16 {
+    static HANDED_OUT: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let given = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("a range");
+    let first = given
+        .split_whitespace()
+        .next()
+        .and_then(|it| it.parse().ok());
+    let others = 10_000..first.unwrap_or(0).max(20_000);
+    let mut handed_out = HANDED_OUT.lock().expect("no panic");
+    loop {
+        let port: u16 = fastrand::u16(others.clone());
+        if !handed_out.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            handed_out.insert(port);
+            return port;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::http::{Http, get};
 use crate::on_cores;
 use crate::raw::Raw;
+use crate::resources::free_port;
 use crate::server::{Server, command};
 
 on_cores! {
@@ -369,12 +370,6 @@ fn file_of(cores: usize, driver: &str, listeners: &[(&str, u16, &str)]) -> Strin
         "cores = {cores}\ndriver = \"{driver}\"\n{}",
         listeners.collect::<String>()
     )
-}
-
-/// A port that is free at this moment.
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-    socket.local_addr().expect("an address").port()
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Webhooks where something is wrong: a receiver that is away, slow, stuck, refuses, or has a certificate of its own;
 //! a server that stops. Nobody else notices.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tokio::time::sleep;
 use crate::client::Client;
 use crate::on_cores;
 use crate::receiver::{Receiver, SECRET, brief, expect_sent};
-use crate::resources::kept_by_sanitizer;
+use crate::resources::{free_port, kept_by_sanitizer};
 use crate::run;
 use crate::server::Server;
 use crate::webhooks::{QUIET, telling};
@@ -22,11 +21,6 @@ on_cores! {
     a_stuck_receiver_holds_up_nobody,
     what_waits_is_delivered_when_the_server_stops,
     a_stuck_receiver_does_not_hold_up_the_end,
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 async fn a_receiver_that_was_away_gets_all_in_order(cores: usize) {

@@ -20,6 +20,10 @@ import time
 import traceback
 from contextlib import contextmanager
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from ports import free_ports  # noqa: E402
+
 PATIENCE = 15
 
 SERVER = """
@@ -78,15 +82,6 @@ listen silent
 """
 
 FRONTS = ["version_2", "version_2_with_more", "version_1", "forwarded", "silent"]
-
-
-def free_ports(count):
-    """Ports that nobody has; held until all are found, so that none comes twice."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "examples" / "monitoring"
-sys.path.insert(0, str(ROOT / "tests" / "page"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "page")]
 
+from ports import free_port  # noqa: E402
 from server import Server  # noqa: E402
 
 CORES = 2
@@ -114,12 +114,6 @@ def check_dashboard():
         for one in [panel, *panel["targets"]]:
             assert one["datasource"]["uid"] == "${datasource}", panel["title"]
     return panels
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Prometheus:

@@ -24,6 +24,10 @@ import time
 import traceback
 from contextlib import ExitStack, contextmanager
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from ports import free_ports  # noqa: E402
+
 PATIENCE = 20
 HOST = "push.example"
 TOKEN = "a-token-for-the-tests-of-proxies-alone"
@@ -80,15 +84,6 @@ app = "page"
 url = "text://127.0.0.1:0"
 app = "push-backend"
 """
-
-
-def free_ports(count):
-    """Ports that nobody has; held until all are found, so that none comes twice."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def example(name, changes):
