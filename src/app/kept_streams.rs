@@ -32,7 +32,8 @@ pub struct KeptStreams {
     queued: NamespaceSet,
     /// Those whose clients bind a uid.
     binding: NamespaceSet,
-    gaps: LogLimiter,
+    /// For each reason, lest one hides another.
+    gaps: [LogLimiter; 4],
     /// They are Redis', and mirrored here.
     mirrors: bool,
     /// All that was ever kept, for the simulation.
@@ -48,7 +49,7 @@ impl KeptStreams {
             readable: readable(listeners),
             queued: queued(listeners),
             binding: NamespaceSet::of(listeners, |spec| spec.binds),
-            gaps: LogLimiter::default(),
+            gaps: Default::default(),
             mirrors: false,
             #[cfg(all(test, not(loom)))]
             journal: Vec::new(),
@@ -71,18 +72,21 @@ impl KeptStreams {
 
     /// Says why a client cannot have all that it has missed, for whoever sets the bounds.
     pub fn log_gap(&mut self, now: Instant, of: Address<'_>, gap: &Gap) {
-        let Some(more) = self.gaps.may_log(now) else {
-            return;
+        let (reason, why) = match gap.asked {
+            None => (0, "its position is none"),
+            Some(asked) if asked.epoch != gap.top.epoch => (
+                1,
+                "its position is of another life of the stream, as of before a restart, or before it was forgotten: \
+                 after a day without messages, or for want of room (history_bytes_core_max)",
+            ),
+            Some(asked) if asked.offset > gap.top.offset => (2, "its position is above the top"),
+            Some(_) => (
+                3,
+                "some of it is gone: too old, or evicted (ttl, size, history_bytes_core_max)",
+            ),
         };
-        let why = match gap.asked {
-            None => "its position is none",
-            Some(asked) if asked.epoch != gap.top.epoch => {
-                "its position is of another life of the stream, as of before a restart"
-            }
-            Some(asked) if asked.offset > gap.top.offset => "its position is above the top",
-            Some(_) => {
-                "some of it is gone: too old, or evicted (ttl, size, history_bytes_core_max)"
-            }
+        let Some(more) = self.gaps[reason].may_log(now) else {
+            return;
         };
         let asked = gap.asked.map(tracing::field::display);
         info!(kind = %of.kind, name = %Escaped(of.name), asked, top = %gap.top, more, "a client is told of a gap: {why}");
