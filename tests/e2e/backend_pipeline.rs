@@ -122,7 +122,7 @@ async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: u
         .expect("a large buffer");
     let (reading, mut writing) = socket.into_split();
     // The pause may have come within a line.
-    let rest = if bytes % 2 == 0 { "" } else { "\n" };
+    let rest = if bytes % LINE == 0 { "" } else { "\n" };
     let writer = tokio::spawn(async move {
         let last = format!("{rest}online nobody\n");
         writing
@@ -132,7 +132,7 @@ async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: u
         writing
     });
     let mut answers = BufReader::new(reading).lines();
-    let lines = bytes.div_ceil(2);
+    let lines = bytes.div_ceil(LINE);
     for n in 0..=lines {
         let answer = timeout(PATIENCE, answers.next_line())
             .await
@@ -148,12 +148,16 @@ async fn one_that_does_not_read_its_answers_is_paused_and_then_gets_all(cores: u
     writer.await.expect("the last line was written");
 }
 
-/// Writes lines `x` until the server takes no more; returns how many bytes it took.
+/// Of each line of nonsense.
+const LINE: usize = 64;
+
+/// Writes such lines until the server takes no more; returns how many bytes it took.
 async fn write_until_paused(socket: &mut TcpStream) -> usize {
-    let chunk = "x\n".repeat(1_000);
+    let line = format!("{}\n", "x".repeat(LINE - 1));
+    let chunk = line.repeat(100);
     let mut bytes = 0;
-    // Their answers are many times what the kernel and 1 MiB hold.
-    while bytes < 6_000_000 {
+    // They and their answers are several times what the kernel and 1 MiB hold.
+    while bytes < 64_000_000 {
         let from = bytes % chunk.len();
         match timeout(
             Duration::from_secs(3),
