@@ -384,7 +384,8 @@ def who_shares_a_connection_joins_anew_together(scope):
 def a_cluster_that_is_none_is_named(scope):
     """And one that is not named as one."""
     plain = scope.redis()
-    member = scope.redis("--cluster-enabled", "yes", "--cluster-config-file", "alone.conf")
+    bus = ["--cluster-port", str(free_port())]
+    member = scope.redis("--cluster-enabled", "yes", *bus, "--cluster-config-file", "alone.conf")
     for url, words in (
         (f"redis+cluster://127.0.0.1:{plain.port}", "it is none of a Redis Cluster; name it by redis://"),
         (f"redis://127.0.0.1:{member.port}", r"redis\+cluster"),
