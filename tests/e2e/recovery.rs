@@ -547,4 +547,8 @@ async fn the_log_says_why_there_is_a_gap(cores: usize) {
     let _one = listen(&server, "uid=kim&since=zzzzzzzzzz:7").await;
     let words = ["told of a gap", "name=kim", "zzzzzzzzzz:7", "another life"];
     server.wait_log(&words).await;
+    // Another reason is said even if it comes at once.
+    let _two = listen(&server, "uid=kim&since=nonsense").await;
+    let words = ["told of a gap", "name=kim", "its position is none"];
+    server.wait_log(&words).await;
 }
